@@ -1,0 +1,9 @@
+from .bias import Parts as Parts
+from .bias import Terms as Terms
+from .bias import lift as lift
+from .bias import lift_moments as lift_moments
+from .hosvd import Hosvd as Hosvd
+from .spectrum import Eigenpairs as Eigenpairs
+from .spectrum import Rule as Rule
+from .tensor import BilinearTensor as BilinearTensor
+from .truncation import Truncation as Truncation

@@ -1,0 +1,1 @@
+"""Brute-force float64 versions of what quadric computes cleverly."""
