@@ -1,0 +1,2 @@
+from .config import TrainingConfig as TrainingConfig
+from .loop import train as train

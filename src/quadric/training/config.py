@@ -1,0 +1,76 @@
+"""How autoencoders are trained; what they are is ``AutoencoderConfig``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from quadric.errors import QuadricError
+
+Optimizer = Literal["muon", "adamw"]
+Schedule = Literal["linear", "cosine", "constant"]
+ProductDtype = Literal["auto", "float32", "bfloat16"]
+
+LOGGERS = ("tensorboard", "wandb", "trackio")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One training run; several autoencoders can share it.
+
+    The defaults were chosen on SmolLM2-135M by ``benchmarks/sweep_defaults.py``.
+
+    Raises:
+        QuadricError: a value is out of range.
+    """
+
+    steps: int = 1000
+    """Optimiser steps."""
+    batch_size: int = 4096
+    """Activations per step; fewer when the data has fewer rows."""
+    lr: float = 0.1
+    """Peak learning rate. For Muon it is the length a factor row moves per step, so it does not
+    depend on the sizes; AdamW wants a tenth of it or less."""
+    optimizer: Optimizer = "muon"
+    """torch.optim.Muon (momentum 0.95, Nesterov, no weight decay) or torch.optim.AdamW."""
+    schedule: Schedule = "linear"
+    """How the learning rate falls from lr to zero after its warm-up, or stays."""
+    lr_warmup: int = 10
+    """Steps over which the learning rate rises linearly from zero."""
+    max_grad_norm: float | None = None
+    """Clip the gradient of each autoencoder to this norm; none when absent."""
+    eval_every: int = 50
+    """Steps between evaluations on held-out activations."""
+    eval_rows: int = 4096
+    """Held-out activations per evaluation; the N of the reported density."""
+    checkpoint_minutes: float = 5.0
+    """Minutes between checkpoints; one is also written on SIGINT and SIGTERM."""
+    product_dtype: ProductDtype = "auto"
+    """Type of the large matrix products; auto times both and takes bfloat16 where it is faster."""
+    device: str = "auto"
+    """Device of the autoencoders; auto takes an accelerator where there is one."""
+    loggers: str = ""
+    """Comma-separated extra logs beside metrics.jsonl: tensorboard, wandb, trackio."""
+    seed: int = 0
+    """Seed of the data order."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("steps", "batch_size", "eval_every", "eval_rows"):
+            if getattr(self, name) < 1:
+                raise QuadricError(f"{name} is {getattr(self, name)}, expected a positive integer")
+        for name in ("lr", "checkpoint_minutes"):
+            if not getattr(self, name) > 0:
+                raise QuadricError(f"{name} is {getattr(self, name)}, expected a positive number")
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+            raise QuadricError(f"max_grad_norm is {self.max_grad_norm}, expected a positive number")
+        if self.lr_warmup < 0:
+            raise QuadricError(f"lr_warmup is {self.lr_warmup}, expected 0 or more")
+        for name in self.logger_names:
+            if name not in LOGGERS:
+                raise QuadricError(f"unknown logger {name!r}, expected {', '.join(LOGGERS)}")
+
+    @property
+    def logger_names(self) -> tuple[str, ...]:
+        """The loggers asked for, one name each."""
+        return tuple(name.strip() for name in self.loggers.split(",") if name.strip())

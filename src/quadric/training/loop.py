@@ -1,0 +1,248 @@
+"""The training loop: several autoencoders on one stream of activations.
+
+    autoencoders = train(source, {"main": config}, TrainingConfig(steps=500), Path("runs/mine"))
+
+Every step draws one batch and gives it to every autoencoder in turn. The run folder receives the
+metric log while training, checkpoints on time and on SIGINT or SIGTERM, and at the end the
+autoencoders: the first in the folder itself, the others each in a subfolder of their name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from quadric.activations.loader import BatchSource
+from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder, Metadata, hoyer_density
+from quadric.errors import Interrupted, QuadricError
+from quadric.kernels import fastest_product_dtype
+from quadric.storage import make_folder
+from quadric.training import checkpoint, log, optimizer
+from quadric.training.checkpoint import Member, Progress
+from quadric.training.config import TrainingConfig
+from quadric.training.guard import DivergenceGuard
+from quadric.training.progress import Display
+
+STATISTICS_ROWS = 65_536
+"""Training activations from which the input transforms take their statistics."""
+
+
+def train(
+    source: BatchSource,
+    configs: Mapping[str, AutoencoderConfig],
+    config: TrainingConfig,
+    out: Path,
+    *,
+    metadata: Metadata | None = None,
+    resume: bool = False,
+    console: Console | None = None,
+) -> dict[str, BilinearAutoencoder]:
+    """Train autoencoders and write them to the run folder ``out``.
+
+    Args:
+        source: where batches come from.
+        configs: a name and a configuration for each autoencoder; the first is the main one.
+        config: how to train.
+        out: the run folder.
+        metadata: recorded in every ``cfg.json``; tokens and seed are filled in.
+        resume: continue from the newest checkpoint in ``out``; on the same machine's CPU the
+            weights come out bit-identical to those of an uninterrupted run.
+        console: where progress is drawn; nowhere when None.
+
+    Raises:
+        QuadricError: the data does not fit the configuration, the run diverged, or there is no
+            checkpoint to resume from.
+        Interrupted: SIGINT or SIGTERM arrived and the checkpoint was written.
+    """
+    for name, autoencoder in configs.items():
+        if autoencoder.d_in != source.d_in:
+            raise QuadricError(
+                f"autoencoder {name!r} has d_in {autoencoder.d_in}, "
+                f"the activations have width {source.d_in}"
+            )
+    make_folder(out)
+    run = _Run(source, configs, config, out)
+    progress = run.restore() if resume else run.begin()
+    sinks = log.open_sinks(out, config.logger_names, vars(config), progress.step)
+    try:
+        with _stop_requests() as stop, Display(console, config.steps, list(configs)) as display:
+            run.continue_from(progress, sinks, display, stop)
+    finally:
+        for sink in sinks:
+            sink.close()
+    return run.finish(metadata or Metadata())
+
+
+class _Run:
+    """The state of one call of ``train``."""
+
+    def __init__(
+        self,
+        source: BatchSource,
+        configs: Mapping[str, AutoencoderConfig],
+        config: TrainingConfig,
+        out: Path,
+    ) -> None:
+        self.source, self.config, self.out = source, config, out
+        self.device = resolve_device(config.device)
+        self.product_dtype = resolve_product_dtype(config, self.device)
+        self.members = []
+        for name, autoencoder in configs.items():
+            model = BilinearAutoencoder(autoencoder).to(self.device)
+            self.members.append(Member(name, model, optimizer.build(model.parameters(), config)))
+        self.guards = {name: DivergenceGuard(name, config.lr) for name in configs}
+        self.held_out = source.held_out(config.eval_rows).to(self.device)
+
+    def begin(self) -> Progress:
+        """A fresh start: the transforms take their statistics from the training data."""
+        checkpoint.remove(self.out)
+        sample = self.source.sample(STATISTICS_ROWS)
+        for member in self.members:
+            member.model.transform.fit(sample.to(self.device))
+        return Progress(0, self.source.state_dict(), 0.0)
+
+    def restore(self) -> Progress:
+        """Continue from the newest checkpoint."""
+        newest = checkpoint.newest(self.out)
+        if newest is None:
+            raise QuadricError(f"{self.out} holds no checkpoint to resume from")
+        progress = checkpoint.load(newest, self.members)
+        self.source.load_state_dict(progress.position)
+        return progress
+
+    def continue_from(
+        self,
+        progress: Progress,
+        sinks: list[log.Sink],
+        display: Display,
+        stop: threading.Event,
+    ) -> None:
+        """Run the remaining steps."""
+        started = time.monotonic() - progress.seconds
+        saved = time.monotonic()
+        for step in range(progress.step, self.config.steps):
+            batch = self.source.next_batch().to(self.device)
+            metrics = self.step(batch, step)
+            last = step + 1 == self.config.steps
+            if last or (step + 1) % self.config.eval_every == 0:
+                metrics |= self.evaluate()
+            metrics["seconds"] = time.monotonic() - started
+            for sink in sinks:
+                sink.write(step, metrics)
+            display.update(step + 1, metrics, len(batch))
+            progress = Progress(step + 1, self.source.state_dict(), metrics["seconds"])
+            if stop.is_set() and not last:
+                checkpoint.save(self.out, progress, self.members)
+                raise Interrupted(
+                    f"stopped after {step + 1} of {self.config.steps} steps; the checkpoint is in "
+                    f"{self.out}: continue with --resume"
+                )
+            if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
+                checkpoint.save(self.out, progress, self.members)
+                saved = time.monotonic()
+
+    def step(self, batch: Tensor, step: int) -> dict[str, float]:
+        """One optimiser step of every autoencoder on one batch."""
+        rate = optimizer.learning_rate(self.config, step)
+        metrics: dict[str, float] = {"lr": rate}
+        for member in self.members:
+            member.optimizer.zero_grad(set_to_none=True)
+            loss = member.model.loss(batch, step, product_dtype=self.product_dtype)
+            loss.total.backward()  # type: ignore[no-untyped-call]
+            norm = torch.nn.utils.clip_grad_norm_(
+                member.model.parameters(), self.config.max_grad_norm or float("inf")
+            )
+            self.guards[member.name].check(step, loss.error.item(), norm.item())
+            for group in member.optimizer.param_groups:
+                group["lr"] = rate
+            member.optimizer.step()
+            metrics |= {
+                f"{member.name}/error": loss.error.item(),
+                f"{member.name}/density": loss.density.item(),
+                f"{member.name}/density_weight": loss.density_weight,
+                f"{member.name}/grad_norm": norm.item(),
+            }
+        return metrics
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Product error and density of every autoencoder on the held-out activations."""
+        metrics = {}
+        for member in self.members:
+            latents = member.model.encode(self.held_out)
+            error = member.model.product_error(self.held_out).mean().item()
+            metrics[f"{member.name}/held_out_error"] = error
+            metrics[f"{member.name}/held_out_density"] = hoyer_density(latents).mean().item()
+        return metrics
+
+    def finish(self, metadata: Metadata) -> dict[str, BilinearAutoencoder]:
+        """Write the autoencoders and remove the checkpoints."""
+        tokens = self.config.steps * self.config.batch_size
+        for index, member in enumerate(self.members):
+            member.model.metadata = dataclasses.replace(
+                metadata, tokens=tokens, seed=self.config.seed
+            )
+            folder = self.out if index == 0 else self.out / member.name
+            member.model.eval().save_pretrained(folder)
+        checkpoint.remove(self.out)
+        return {member.name: member.model for member in self.members}
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device a configuration asks for.
+
+    Raises:
+        QuadricError: there is no such device here.
+    """
+    if device == "auto":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return found or torch.device("cpu")
+    try:
+        return torch.zeros((), device=device).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise QuadricError(f"device {device!r} cannot be used: {reason}") from error
+
+
+def resolve_product_dtype(config: TrainingConfig, device: torch.device) -> torch.dtype:
+    """The type of the large products a configuration asks for."""
+    if config.product_dtype == "auto":
+        return fastest_product_dtype(device)
+    return torch.bfloat16 if config.product_dtype == "bfloat16" else torch.float32
+
+
+@contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set instead of killing the process.
+
+    A second signal has its usual effect. Signals can be handled in the main thread only; in
+    another the event is never set.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def request(number: int, frame: FrameType | None) -> None:
+        del frame
+        stop.set()
+        signal.signal(number, previous[signal.Signals(number)])
+
+    for number in previous:
+        signal.signal(number, request)
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

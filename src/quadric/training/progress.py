@@ -1,0 +1,74 @@
+"""Live progress of a training run: rate, error, density, time left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class Display:
+    """A progress bar with one short text per autoencoder; silent without a console."""
+
+    def __init__(self, console: Console | None, steps: int, names: list[str]) -> None:
+        """``names`` are the autoencoders, as they prefix the metrics."""
+        self.names = names
+        self.progress: Progress | None = None
+        self.rows_seen = 0
+        self.seconds_at_start: float | None = None
+        if console is not None:
+            self.progress = Progress(
+                TextColumn("training"),
+                BarColumn(bar_width=20),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[status]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=console,
+                refresh_per_second=2,
+            )
+            self.task = self.progress.add_task("training", total=steps, status="")
+
+    def __enter__(self) -> Display:
+        """Start drawing."""
+        if self.progress:
+            self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop drawing, leaving the last state on the screen."""
+        if self.progress:
+            self.progress.stop()
+
+    def update(self, step: int, metrics: Mapping[str, float], rows: int) -> None:
+        """Show the state after ``step`` finished steps, the last of them over ``rows`` rows."""
+        if not self.progress:
+            return
+        parts = []
+        for name in self.names:
+            label = f"{name} " if len(self.names) > 1 else ""
+            error, density = metrics[f"{name}/error"], metrics[f"{name}/density"]
+            parts.append(f"{label}error {error:.3f} density {density:.3f}")
+        # The first update has no duration before it; rates count from there.
+        if self.seconds_at_start is None:
+            self.seconds_at_start = metrics["seconds"]
+        else:
+            self.rows_seen += rows
+            elapsed = max(metrics["seconds"] - self.seconds_at_start, 1e-9)
+            parts.insert(0, f"{self.rows_seen / elapsed:,.0f} tok/s")
+        self.progress.update(self.task, completed=step, status=" · ".join(parts))
