@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import itertools
 import textwrap
 import types
 import typing
@@ -58,7 +59,7 @@ def from_dict(config: type[C], values: Mapping[str, Any], where: str) -> C:
         QuadricError: a key is unknown, a value has the wrong type, or the configuration
             contradicts itself. ``where`` says in the message where the values came from.
     """
-    known = {field.name: field for field in fields(config)}
+    known = {field.name: field for field in fields(typing.cast(type, config))}
     for key, value in values.items():
         if key not in known:
             raise QuadricError(f"{where}: unknown key {key!r}{nearest(key, known)}")
@@ -84,9 +85,7 @@ def _check(field: Field, value: Any, where: str) -> None:
     numeric = field.kind is float and isinstance(value, int) and not isinstance(value, bool)
     wrong_bool = isinstance(value, bool) and field.kind is not bool
     if wrong_bool or not (numeric or isinstance(value, field.kind)):
-        raise QuadricError(
-            f"{where}: {field.name} is {value!r}, expected a {field.kind.__name__}"
-        )
+        raise QuadricError(f"{where}: {field.name} is {value!r}, expected a {field.kind.__name__}")
 
 
 def _describe(field: dataclasses.Field[Any], hint: Any, doc: str) -> Field:
@@ -109,7 +108,7 @@ def _docstrings(config: type) -> dict[str, str]:
     for base in reversed(config.__mro__[:-1]):
         tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
         body = typing.cast(ast.ClassDef, tree.body[0]).body
-        for statement, following in zip(body, body[1:], strict=False):
+        for statement, following in itertools.pairwise(body):
             if (
                 isinstance(statement, ast.AnnAssign)
                 and isinstance(statement.target, ast.Name)

@@ -22,9 +22,8 @@ def hoyer_density(latents: Float[Tensor, "rows latents"]) -> Float[Tensor, " lat
     rows = latents.shape[0]
     if rows < 2:
         return latents.new_zeros(latents.shape[1])
-    squares = latents.square().sum(0)
-    silent = squares == 0
-    # The inner where keeps the square root of a silent column away from its infinite slope.
-    length = torch.where(silent, 1.0, squares).sqrt()
-    density = (latents.abs().sum(0) / length - 1) / (rows**0.5 - 1)
+    total = torch.linalg.vector_norm(latents, ord=1, dim=0)
+    length = torch.linalg.vector_norm(latents, ord=2, dim=0)
+    silent = length == 0
+    density = (total / torch.where(silent, 1.0, length) - 1) / (rows**0.5 - 1)
     return torch.where(silent, 0.0, density)

@@ -161,28 +161,29 @@ class BilinearAutoencoder(nn.Module):
             product_dtype: the type of the large matrix products, for example bfloat16; sums and
                 gradients stay in the weights' type. None computes everything in that type.
         """
-        flat = self._transformed(x.reshape(-1, self.d_in)).y
-        lifted = self._lifted(flat)
-        products = self._products(lifted, product_dtype)
+        lifted = self._lifted(self._transformed(x.reshape(-1, self.d_in)).y)
+        # At length 1 every vector has ‖x‖⁴ = 1, which makes each term relative without a division.
+        size = lifted.square().sum(-1, keepdim=True).clamp_min(torch.finfo(lifted.dtype).tiny)
+        products = self._products(lifted / size.sqrt(), product_dtype)
         latents = self.mixing.latents(products)
         coefficients = self.mixing.coefficients(latents)
-        # Dividing g by ‖x‖² once makes every term of the error relative to its own ‖x‖⁴.
-        size = lifted.square().sum(-1, keepdim=True).clamp_min(torch.finfo(lifted.dtype).tiny)
-        relative = coefficients / size
-        cross = relative * (products / size)
-        weights = prefix_weights(self.config.factors).to(cross) if self.config.ordered else None
-        if weights is not None:
-            cross = cross * weights
+        weights = None
+        if self.config.ordered:
+            weights = prefix_weights(self.config.factors).to(products)
+            cross = (coefficients * products).sum(0) @ weights
+        else:
+            cross = torch.dot(coefficients.reshape(-1), products.reshape(-1))
         energy = reconstruction_energy(
-            relative,
+            coefficients,
             self.left,
             self.right,
             symmetric=self.config.symmetric,
             weights=weights,
             product_dtype=product_dtype,
         )
-        error = 1 + (energy - 2 * cross.sum()) / len(flat)
-        density = hoyer_density(latents)
+        error = 1 + (energy - 2 * cross) / len(lifted)
+        # Density ignores the scale of a latent, but not one that differs from row to row.
+        density = hoyer_density(latents if self.config.norm == "unit" else latents * size)
         if self.config.ordered:
             density = density * (self.d_sae * prefix_density_weights(self.d_sae).to(density))
         density = density.mean()
@@ -263,7 +264,7 @@ class BilinearAutoencoder(nn.Module):
         lifted = lifted.to(dtype)
         read_left = lifted @ self.left.to(dtype).T
         read_right = lifted @ self.right.to(dtype).T
-        return read_left.to(self.dtype) * read_right.to(self.dtype)
+        return read_left.to(self.dtype) * read_right
 
     def _estimate(self, latents: Tensor, y: Tensor | None) -> Tensor:
         """Transformed activations from latents, with the sign of ``y`` where it is needed."""

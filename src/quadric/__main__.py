@@ -1,0 +1,5 @@
+"""``python -m quadric``."""
+
+from quadric.cli import main
+
+main()

@@ -1,0 +1,10 @@
+from .contexts import top_contexts as top_contexts
+from .cross_entropy import CrossEntropy as CrossEntropy
+from .cross_entropy import ce_loss_score as ce_loss_score
+from .product import ProductMetrics as ProductMetrics
+from .product import product_metrics as product_metrics
+from .product import second_moment as second_moment
+from .reconstruction import ReconstructionMetrics as ReconstructionMetrics
+from .reconstruction import reconstruction_metrics as reconstruction_metrics
+from .similarity import MapSimilarity as MapSimilarity
+from .similarity import map_similarity as map_similarity

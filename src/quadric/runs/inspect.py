@@ -1,0 +1,88 @@
+"""Look into a finished run: configuration, metrics, and its most important latents."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from quadric.activations.models import load_tokenizer
+from quadric.activations.rows import Rows, open_rows
+from quadric.autoencoders import BilinearAutoencoder
+from quadric.errors import QuadricError
+from quadric.runs import evaluate
+from quadric.runs.config import RunConfig, is_finished
+from quadric.runs.data import cache_of
+from quadric.runs.latents import Latent, describe_latents, spectra
+from quadric.storage import read_json
+
+ROWS_SEARCHED = 200_000
+"""Leading rows of the store searched for top tokens."""
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What ``quadric inspect`` shows."""
+
+    config: dict[str, Any]
+    metrics: dict[str, Any] | None
+    latents: list[Latent]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The view as JSON values."""
+        return asdict(self)
+
+    def render(self) -> str:
+        """The view as text."""
+        from quadric.report.inspection import render
+
+        return render(self)
+
+
+def inspect_run(folder: Path, *, latents: int, top: int) -> RunView:
+    """Gather the view of a run.
+
+    Raises:
+        QuadricError: the folder holds no finished run.
+    """
+    if latents < 1 or top < 1:
+        raise QuadricError(f"--latents {latents} --top {top}: both must be at least 1")
+    config = RunConfig.read(folder)
+    if not is_finished(folder):
+        raise QuadricError(f"the run {folder} is not finished: continue it with train --resume")
+    model = BilinearAutoencoder.load_from_disk(folder)
+    metrics = folder / evaluate.FILE
+    return RunView(
+        config=config.as_dict(),
+        metrics=read_json(metrics) if metrics.exists() else None,
+        latents=_latents(model, config, latents, top),
+    )
+
+
+def open_store(config: RunConfig) -> Rows | None:
+    """The run's activations in their stored order, or None where they are not kept or gone."""
+    path = config.data.activations
+    if path is None and config.harvest is not None and not config.data.stream:
+        path = str(cache_of(config.harvest))
+    if path is None or not Path(path).exists():
+        return None
+    return open_rows(Path(path), config.data.activations_hook)
+
+
+def tokenizer_of(model: BilinearAutoencoder) -> Any:
+    """The tokeniser of the language model behind an autoencoder, or None where there is none."""
+    name = model.metadata.model_name
+    return None if name is None else load_tokenizer(name)
+
+
+def _latents(model: BilinearAutoencoder, config: RunConfig, count: int, top: int) -> list[Latent]:
+    importance = spectra(model).values.square().sum(-1)
+    return describe_latents(
+        model,
+        open_store(config),
+        tokenizer_of(model),
+        which=importance.topk(min(count, model.d_sae)).indices.cpu(),
+        top=top,
+        limit=ROWS_SEARCHED,
+        drop_first=config.data.drop_first,
+    )

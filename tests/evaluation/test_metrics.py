@@ -1,0 +1,128 @@
+"""Product-space and x-space figures, map similarity and top contexts against their definitions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from quadric.activations.rows import MemoryRows
+from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder
+from quadric.errors import QuadricError
+from quadric.evaluation import (
+    map_similarity,
+    product_metrics,
+    reconstruction_metrics,
+    second_moment,
+    top_contexts,
+)
+from tests.autoencoders.test_identities import CASES, activations, make
+from tests.oracles import autoencoders as oracle
+
+
+@pytest.mark.parametrize(("variant", "symmetric", "affine"), CASES)
+def test_product_metrics(variant: str, symmetric: bool, affine: bool) -> None:
+    model, train, x = make(variant, symmetric, affine), activations(30, 5), activations(12)
+    squares = [torch.outer(y, y) for y in (oracle.lifted_input(model, row) for row in train)]
+    mean = torch.stack(squares).mean(0)
+    torch.testing.assert_close(second_moment(model, train), mean)
+    targets = [torch.outer(y, y) for y in (oracle.lifted_input(model, row) for row in x)]
+    found = product_metrics(model, x, mean)
+    ours = [oracle.error(model, row) for row in x]
+    theirs = [(target - mean).pow(2).sum() / target.pow(2).sum() for target in targets]
+    residual = sum(
+        (t - oracle.reconstruction(model, r)).pow(2).sum() for t, r in zip(targets, x, strict=True)
+    )
+    total = sum((target - mean).pow(2).sum() for target in targets)
+    assert found.product_error == pytest.approx(torch.stack(ours).mean().item())
+    assert found.product_error_mean_predictor == pytest.approx(torch.stack(theirs).mean().item())
+    assert found.product_fvu == pytest.approx((residual / total).item())
+    assert found.density_samples == 12
+    columns = torch.stack([oracle.latents(model, row) for row in x]).T
+    density = torch.stack([oracle.density(column) for column in columns]).mean()
+    assert found.density == pytest.approx(density.item())
+
+
+def test_the_mean_predictor_is_the_best_constant() -> None:
+    model, x = make("vanilla", True, False), activations(200)
+    mean = second_moment(model, x)
+    best = product_metrics(model, x, mean).product_error_mean_predictor
+    noise = torch.randn(5, 5, generator=torch.Generator().manual_seed(0)).double()
+    for wrong in (mean + 0.05 * (noise + noise.T), 0 * mean, mean * 1.2):
+        assert product_metrics(model, x, wrong).product_error_mean_predictor > best
+
+
+def test_dead_latents_are_counted() -> None:
+    model, x = make("vanilla", True, False), activations(50)
+    assert product_metrics(model, x, second_moment(model, x)).frac_alive == 1
+    model.left.data[:4] *= 1e-4
+    assert product_metrics(model, x, second_moment(model, x)).frac_alive == pytest.approx(7 / 11)
+    model.right.data[:4] = 0
+    found = product_metrics(model, x, second_moment(model, x))
+    assert found.frac_alive == pytest.approx(7 / 11) and found.density == found.density
+
+
+def test_reconstruction_metrics() -> None:
+    model, x = make("combined", True, True), activations(20)
+    estimate = model(x)
+    found = reconstruction_metrics(model, x)
+    variance = (x - x.mean(0)).pow(2).sum()
+    assert found.explained_variance == pytest.approx(
+        (1 - (x - estimate).pow(2).sum() / variance).item()
+    )
+    assert found.mse == pytest.approx((x - estimate).pow(2).sum(-1).mean().item())
+    cosines = (x * estimate).sum(-1) / x.norm(dim=-1) / estimate.norm(dim=-1)
+    assert found.cossim == pytest.approx(cosines.mean().item())
+    model.forward = lambda x: x  # type: ignore[method-assign]
+    assert reconstruction_metrics(model, x)[:3] == pytest.approx((1, 1, 1))
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize(("one", "two"), [("vanilla", "composite"), ("mixed", "mixed")])
+def test_map_similarity_against_the_dense_maps(one: str, two: str, affine: bool) -> None:
+    first, second = make(one, True, affine), make(two, True, affine)
+    for parameter in second.parameters():
+        parameter.data = parameter.data.roll(1, 0) + 0.3
+
+    def dense(model: BilinearAutoencoder) -> torch.Tensor:
+        forms = torch.einsum("bn,nij->bij", oracle.mixing_matrix(model), oracle.atoms(model))
+        return torch.einsum("bij,bkl->ijkl", forms, forms).flatten()
+
+    a, b = dense(first), dense(second)
+    found = map_similarity(first, second)
+    assert found.cosine == pytest.approx((a @ b / a.norm() / b.norm()).item())
+    expected = 2 * (a @ b).sqrt() / (a.norm() + b.norm())
+    assert found.frobenius == pytest.approx(expected.item())
+
+
+def test_map_similarity_sees_through_permutation_scale_and_swap() -> None:
+    first, second = make("vanilla", True, False), make("vanilla", True, False)
+    order = torch.randperm(11, generator=torch.Generator().manual_seed(0))
+    scale = torch.linspace(0.3, 3, 11).double()[:, None]
+    second.left.data, second.right.data = (
+        first.right.data[order] / scale,
+        first.left.data[order] * scale,
+    )
+    assert map_similarity(first, second) == pytest.approx((1, 1))
+    second.left.data[0] *= -1  # the sign of an atom does not matter to the map
+    assert map_similarity(first, second) == pytest.approx((1, 1))
+    second.left.data[0] *= 2
+    assert map_similarity(first, second).cosine < 0.999
+    with pytest.raises(QuadricError, match="5 and 6 coordinates"):
+        map_similarity(first, make("vanilla", True, True))
+
+
+def test_top_contexts_is_the_true_top_k(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quadric.evaluation.contexts.ROWS_AT_ONCE", 17)
+    model = BilinearAutoencoder(AutoencoderConfig(d_in=5, d_sae=9))
+    x = activations(90).float().reshape(6, 15, 5)
+    found = top_contexts(model, MemoryRows(x), 4, which=torch.tensor([8, 1]))
+    latents = model.encode(x.reshape(-1, 5)).detach()
+    latents[::15] = 0  # position 0 of every context does not count
+    for place, latent in enumerate((8, 1)):
+        expected = latents[:, latent].abs().topk(4)
+        assert found.rows[place].tolist() == expected.indices.tolist()
+        torch.testing.assert_close(found.values[place], latents[expected.indices, latent])
+    early = top_contexts(model, MemoryRows(x), 4, limit=20)
+    assert early.rows.max() < 20 and early.rows.shape == (9, 4)
+    everything = top_contexts(model, MemoryRows(x), 500, drop_first=0)
+    assert everything.rows.shape == (9, 90)
