@@ -217,11 +217,10 @@ def runnable(n: int, console: Console) -> list[str]:
 
 
 def measure(
-    n: int, samples: int, d: int, repeats: int, console: Console
+    n: int, samples: int, d: int, repeats: int, memories: dict[str, tuple[int, int]]
 ) -> tuple[list[Row], dict[torch.dtype, float]]:
     """All rows for one n, and the rates of the machine's matrix products in the same minutes."""
-    names = runnable(n, console)
-    memories = {name: memory_apart(name, n, samples, d) for name in names}
+    names = list(memories)
     inputs = arguments(n, samples, d)
     exact = {kind: exact_gradients(kind, inputs) for kind in (False, True)}
     errors: dict[str, float] = {}
@@ -294,9 +293,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 120)
+    # Before anything large lives here: a new process inherits its parent's peak as its own.
+    memories = {
+        n: {
+            name: memory_apart(name, n, options.samples, options.d) for name in runnable(n, console)
+        }
+        for n in options.n
+    }
     results = []
     for n in options.n:
-        rows, rates = measure(n, options.samples, options.d, options.repeats, console)
+        rows, rates = measure(n, options.samples, options.d, options.repeats, memories[n])
         console.print(table(rows, rates, options.samples, options.d))
         results.append(
             {

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from quadric.activations.loader import ShuffledRows
-from quadric.activations.rows import open_rows
+from quadric.activations.stored import open_rows
 from quadric.autoencoders import AutoencoderConfig
 from quadric.errors import QuadricError
 from quadric.training import TrainingConfig, log, train

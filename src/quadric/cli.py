@@ -126,10 +126,11 @@ def evaluate(run: Path, as_json: bool) -> None:
 @as_json
 def inspect(run: Path, latents: int, top: int, as_json: bool) -> None:
     """Show a RUN: configuration, metrics, and its most important latents with their tokens."""
+    from quadric.report.inspection import render
     from quadric.runs.inspect import inspect_run
 
     view = inspect_run(run, latents=latents, top=top)
-    _answer(view.as_dict(), view.render(), as_json)
+    _answer(view.as_dict(), render(view), as_json)
 
 
 @commands.command()

@@ -17,7 +17,8 @@ from torch import Tensor
 from quadric import QuadricError
 from quadric.activations.cache import ActivationCache
 from quadric.activations.folder import TensorFolder
-from quadric.activations.rows import MemoryRows, open_rows
+from quadric.activations.rows import MemoryRows
+from quadric.activations.stored import open_rows
 from tests.activations.test_cache import FIRST, SECOND, make
 
 

@@ -16,7 +16,7 @@ from quadric.activations.config import HarvestConfig
 from quadric.activations.harvest import harvest
 from quadric.activations.hooks import resolve
 from quadric.activations.models import load_model
-from quadric.activations.rows import open_rows
+from quadric.activations.stored import open_rows
 from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder
 from quadric.evaluation import ce_loss_score
 from quadric.runs.config import RunConfig
@@ -91,14 +91,16 @@ def test_report_opens_from_disk_and_escapes_tokens(
     assert seen.count("img") == 3
     assert set(seen) <= {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "table", "thead",
-        "tbody", "tr", "th", "td", "figure", "img", "figcaption", "details", "summary", "span", "pre",
+        "tbody", "tr", "th", "td", "figure", "img", "figcaption", "details", "summary", "span",
+        "pre",
     }  # fmt: skip
 
 
 def test_harvest_then_train_then_inspect(quadric: Callable[..., object], tmp_path: Path) -> None:
     cache, out = tmp_path / "cache", tmp_path / "run"
-    answer = quadric("harvest", *MODEL, "--tokens", 16_384, "--out", cache,
-                     "--hook", "blocks.3.hook_resid_pre, blocks.3.hook_mlp_out", "--json")  # fmt: skip
+    hooks = "blocks.3.hook_resid_pre, blocks.3.hook_mlp_out"
+    made = ("harvest", *MODEL, "--tokens", 16_384, "--hook", hooks, "--out", cache)
+    answer = quadric(*made, "--json")
     assert answer.status == 0, answer.err
     assert json.loads(answer.out)["tokens"] == 16_384
     train = ("train", "--activations", cache, "--out", out, *SMALL[2:])
@@ -169,7 +171,7 @@ def test_mistakes_in_model_hook_and_text(
 
 
 def test_splicing_a_perfect_and_an_empty_autoencoder(tmp_path: Path) -> None:
-    """Scores at both ends: the identity scores 1, a dictionary that says nothing scores the mean."""
+    """The identity scores 1; a dictionary that says nothing is the mean, which scores 0."""
     config = HarvestConfig(tokens=2048, hook="blocks.5.hook_resid_pre", dtype="float32")
     harvest(config, tmp_path)
     store = open_rows(tmp_path)

@@ -15,5 +15,5 @@ from .models import load_model as load_model
 from .permutation import Permutation as Permutation
 from .rows import MemoryRows as MemoryRows
 from .rows import Rows as Rows
-from .rows import open_rows as open_rows
+from .stored import open_rows as open_rows
 from .stream import StreamSource as StreamSource

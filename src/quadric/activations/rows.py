@@ -2,17 +2,13 @@
 
 A cache on disk (:class:`quadric.activations.cache.ActivationCache`), a folder of somebody's tensors
 (:class:`quadric.activations.folder.TensorFolder`) and a tensor in memory (:class:`MemoryRows`) all
-answer the same few questions, so a loader needs to know none of them::
-
-    rows = open_rows(Path("cache"))
-    rows.gather(torch.tensor([5, 0, 19]))     # (3, d) float32
+answer the same few questions, so a loader needs to know none of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -163,33 +159,6 @@ class Stack:
         if number not in self._pieces:
             self._pieces[number] = self._open_piece(number)
         return self._pieces[number]
-
-
-def open_rows(path: Path, hook: str | None = None, *, verify: bool = True) -> Rows:
-    """Open activations from disk: a cache of quadric's, else anybody's tensors.
-
-    Args:
-        path: a folder with ``manifest.json`` (:class:`~quadric.activations.cache.ActivationCache`),
-            or a folder or file of .npy / .safetensors
-            (:class:`~quadric.activations.folder.TensorFolder`).
-        hook: which hook of a cache; may be left out when it holds only one.
-        verify: read everything once now: checksums of a cache, a search for NaN elsewhere.
-
-    Raises:
-        QuadricError: there is nothing at ``path``, it is damaged, or ``hook`` does not fit.
-    """
-    # Imported here because both of them build on this module.
-    from quadric.activations.cache import ActivationCache
-    from quadric.activations.folder import TensorFolder
-
-    if (path / "manifest.json").exists():
-        return ActivationCache(path, hook, verify=verify)
-    if hook is not None:
-        raise QuadricError(
-            f"hook {hook!r} was asked for, but {path} is not an activation cache (it has no "
-            "manifest.json): leave the hook out to read its tensors"
-        )
-    return TensorFolder(path, verify=verify)
 
 
 def chunks(length: int, width: int) -> Iterator[Int64[Tensor, " k"]]:

@@ -13,7 +13,8 @@ from rich.console import Console
 from quadric.activations.config import DataConfig, HarvestConfig
 from quadric.activations.harvest import harvest
 from quadric.activations.loader import BatchSource, ShuffledRows
-from quadric.activations.rows import Rows, open_rows
+from quadric.activations.rows import Rows
+from quadric.activations.stored import open_rows
 from quadric.activations.stream import ActivationStream, StreamSource
 from quadric.autoencoders.config import Metadata
 from quadric.errors import QuadricError

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from quadric.activations.models import load_tokenizer
-from quadric.activations.rows import Rows, open_rows
+from quadric.activations.rows import Rows
+from quadric.activations.stored import open_rows
 from quadric.autoencoders import BilinearAutoencoder
 from quadric.errors import QuadricError
 from quadric.runs import evaluate
@@ -31,12 +32,6 @@ class RunView:
     def as_dict(self) -> dict[str, Any]:
         """The view as JSON values."""
         return asdict(self)
-
-    def render(self) -> str:
-        """The view as text."""
-        from quadric.report.inspection import render
-
-        return render(self)
 
 
 def inspect_run(folder: Path, *, latents: int, top: int) -> RunView:
