@@ -7,6 +7,7 @@ what its user typed from what was not mentioned.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -19,14 +20,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def config_flags(*configs: type, leave_out: tuple[str, ...] = ()) -> Callable[[F], F]:
-    """A decorator that adds one flag per field; a name shared by configurations is one flag."""
+    """A decorator that adds one flag per field; a name shared by configurations is one flag.
+
+    Such a flag sets the field of each, and its help is what each says of it.
+    """
 
     def decorate(command: F) -> F:
         seen: dict[str, Field] = {}
         for config in configs:
             for field in fields(config):
-                if field.name not in leave_out:
-                    seen.setdefault(field.name, field)
+                if field.name in leave_out:
+                    continue
+                first = seen.setdefault(field.name, field)
+                if first.doc != field.doc:
+                    both = f"{first.doc} {field.doc}"
+                    seen[field.name] = dataclasses.replace(first, doc=both)
         for field in reversed(seen.values()):
             command = _flag(field)(command)
         return command

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -139,3 +141,48 @@ def test_wrong_width_and_latent() -> None:
         model.decode(torch.zeros(3, 6))
     with pytest.raises(QuadricError, match="latent 13 is out of range"):
         model.tensor([2, 13])
+
+
+def test_push_uploads_exactly_the_two_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A stand-in for the hub keeps what it is sent; what it got loads again."""
+    import huggingface_hub
+
+    class Hub:
+        def __init__(self, token: str) -> None:
+            assert token == "secret"
+
+        def create_repo(self, repo_id: str, repo_type: str, exist_ok: bool) -> None:
+            assert (repo_id, repo_type, exist_ok) == ("me/sae", "model", True)
+
+        def upload_folder(self, repo_id: str, folder_path: str, path_in_repo: str) -> object:
+            assert repo_id == "me/sae"
+            shutil.copytree(folder_path, tmp_path / path_in_repo)
+            return SimpleNamespace(commit_url="https://hub/me/sae/commit/1")
+
+    def download(repo_id: str, allow_patterns: list[str], revision: str) -> str:
+        assert (repo_id, revision) == ("me/sae", "v1")
+        assert allow_patterns == ["layer3/cfg.json", "layer3/sae_weights.safetensors"]
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    model = trained()
+    address = model.push_to_hub("me/sae", subfolder="layer3", token="secret")
+    assert address == "https://hub/me/sae/commit/1"
+    assert len(list((tmp_path / "layer3").iterdir())) == 2
+    again = BilinearAutoencoder.from_pretrained("me/sae", "layer3", revision="v1")
+    assert torch.equal(again.left, model.left)
+
+
+def test_a_hub_that_says_no_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import huggingface_hub
+
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError("401 Client Error.\n\nRepository Not Found for url: …")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(QuadricError, match=r"the hub did not give it: 401 Client Error\.$"):
+        BilinearAutoencoder.from_pretrained("me/absent")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -213,6 +214,25 @@ def test_kill_9_then_resume_gives_the_same_bits(activations: Path, tmp_path: Pat
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
     first, second = (json.loads((run / "metrics.json").read_text()) for run in (whole, killed))
     assert first["product_error"] == second["product_error"]
+
+
+def test_a_polite_stop_says_how_to_go_on(activations: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "quadric", "train", "--activations", str(activations),
+        "--d-sae", "24", "--steps", "100000", "--batch-size", "64",
+        "--product-dtype", "float32", "--out", str(out),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (out / "metrics.jsonl").exists() or not (out / "metrics.jsonl").stat().st_size:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip().splitlines()[-1].endswith("continue with --resume")
+    assert len(list((out / "checkpoint").glob("step-*/state.json"))) == 1
+    assert not (out / "cfg.json").exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX resource limits")
