@@ -204,7 +204,7 @@ def test_kill_9_then_resume_gives_the_same_bits(activations: Path, tmp_path: Pat
     evaluated = subprocess.run([sys.executable, "-m", "quadric", "eval", str(killed)],
                                capture_output=True, text=True)  # fmt: skip
     assert evaluated.returncode == 1 and "is not finished" in evaluated.stderr
-    other = subprocess.run(command(killed, "--resume", "--lr", "0.2"), env=environment,
+    other = subprocess.run(command(killed, "--resume", "--lr", "0.05"), env=environment,
                            capture_output=True, text=True)  # fmt: skip
     assert other.returncode == 1
     assert "training.lr is 0.2, the run was started with 0.1" in other.stderr

@@ -18,7 +18,7 @@ from quadric.activations.hooks import resolve
 from quadric.activations.models import load_model
 from quadric.activations.stored import open_rows
 from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder
-from quadric.evaluation import ce_loss_score
+from quadric.evaluation import SplicedLoss
 from quadric.runs.config import RunConfig
 from quadric.runs.data import cache_of
 from quadric.runs.demo import demo
@@ -182,10 +182,11 @@ def test_splicing_a_perfect_and_an_empty_autoencoder(tmp_path: Path) -> None:
     model = BilinearAutoencoder(AutoencoderConfig(d_in=576, d_sae=1))
     model.transform.fit(rows)
     model.forward = lambda x: x  # type: ignore[method-assign]
-    perfect = ce_loss_score(model, language, hook, contexts, rows.mean(0))
+    losses = SplicedLoss(language, hook, contexts, rows.mean(0))
+    perfect = losses.score(model)
     assert perfect.ce_loss_score == pytest.approx(1, abs=1e-6)
     assert perfect.ce_loss_with_sae == pytest.approx(perfect.ce_loss_without_sae, abs=1e-6)
     del model.forward
     model.left.data.zero_()
-    empty = ce_loss_score(model, language, hook, contexts, model.transform.mean)
+    empty = losses.score(model)
     assert empty.ce_loss_score == pytest.approx(0, abs=1e-4)

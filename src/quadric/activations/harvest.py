@@ -213,7 +213,8 @@ def _progress(
         bars.TextColumn("{task.fields[rate]:,.0f} tokens/s"),
         bars.TimeRemainingColumn(),
     )
-    with bars.Progress(*columns, console=console, transient=True) as progress:
+    quiet = not console.is_terminal
+    with bars.Progress(*columns, console=console, transient=True, disable=quiet) as progress:
         size = config.context_size
         task = progress.add_task("", total=config.contexts * size, completed=resumed * size, rate=0)
         start, read = time.perf_counter(), 0

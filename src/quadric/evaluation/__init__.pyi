@@ -1,6 +1,6 @@
 from .contexts import top_contexts as top_contexts
 from .cross_entropy import CrossEntropy as CrossEntropy
-from .cross_entropy import ce_loss_score as ce_loss_score
+from .cross_entropy import SplicedLoss as SplicedLoss
 from .product import ProductMetrics as ProductMetrics
 from .product import product_metrics as product_metrics
 from .product import second_moment as second_moment

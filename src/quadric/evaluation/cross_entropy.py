@@ -11,6 +11,7 @@ is 1 when the reconstruction is as good as the original and 0 when it is as bad 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -38,48 +39,68 @@ class CrossEntropy(NamedTuple):
     """Loss with every activation replaced by the mean."""
 
 
-@torch.no_grad()
-def ce_loss_score(
-    model: BilinearAutoencoder,
-    language_model: LanguageModel,
-    hook: Hook,
-    contexts: Int[Tensor, "contexts tokens"],
-    mean: Float[Tensor, " d_in"],
-    *,
-    keep_first: int = 1,
-) -> CrossEntropy:
-    """Splice an autoencoder into the language model it was trained on.
+class SplicedLoss:
+    """The language model's losses on fixed contexts, clean and with something spliced in.
 
-    Args:
-        model: the autoencoder.
-        language_model: a causal language model.
-        hook: where its activations come from.
-        contexts: token ids of held-out text.
-        mean: the mean activation, which the ablation puts in place.
-        keep_first: leading positions left as they are in both replacements. Attention sinks live
-            there; autoencoders are not trained on them, and no other position stands in for them.
+    The clean and the ablated loss do not depend on the autoencoder: they are computed once and
+    shared by every ``score``.
     """
 
-    def reconstruction(x: Tensor) -> Tensor:
-        estimate: Tensor = model(x.to(model.device, model.dtype))
-        return estimate
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        hook: Hook,
+        contexts: Int[Tensor, "contexts tokens"],
+        mean: Float[Tensor, " d_in"],
+        *,
+        keep_first: int = 1,
+    ) -> None:
+        """Args:
+        language_model: a causal language model.
+        hook: where the activations come from.
+        contexts: token ids of held-out text.
+        mean: the mean activation, which the ablation puts in place.
+        keep_first: leading positions left as they are in both replacements. Attention sinks
+            live there; autoencoders are not trained on them, and no other position stands in
+            for them.
+        """
+        self.language_model, self.hook, self.contexts = language_model, hook, contexts
+        self.mean, self.keep_first = mean, keep_first
 
-    def ablation(x: Tensor) -> Tensor:
-        return mean.expand(x.shape)
+    @cached_property
+    def clean(self) -> float:
+        """The loss of the untouched model."""
+        return _loss(self.language_model, self.contexts)
 
-    def spliced(replacement: Callable[[Tensor], Tensor]) -> float:
+    @cached_property
+    def ablated(self) -> float:
+        """The loss with every activation replaced by the mean."""
+        return self.spliced(lambda x: self.mean.expand(x.shape))
+
+    def score(self, model: BilinearAutoencoder) -> CrossEntropy:
+        """Splice an autoencoder into the language model it was trained on."""
+
+        def reconstruction(x: Tensor) -> Tensor:
+            estimate: Tensor = model(x.to(model.device, model.dtype))
+            return estimate
+
+        loss = self.spliced(reconstruction)
+        score = (self.ablated - loss) / (self.ablated - self.clean)
+        return CrossEntropy(score, self.clean, loss, self.ablated)
+
+    @torch.no_grad()
+    def spliced(self, replacement: Callable[[Tensor], Tensor]) -> float:
+        """The loss with activations (contexts, positions, d_in) replaced."""
+
         def replace(x: Tensor) -> Tensor:
-            return torch.cat([x[:, :keep_first], replacement(x[:, keep_first:]).to(x)], dim=1)
+            kept = x[:, : self.keep_first]
+            return torch.cat([kept, replacement(x[:, self.keep_first :]).to(x)], dim=1)
 
-        with splice(language_model.model, hook, replace):
-            return _loss(language_model, contexts)
-
-    clean = _loss(language_model, contexts)
-    with_sae, with_ablation = spliced(reconstruction), spliced(ablation)
-    score = (with_ablation - with_sae) / (with_ablation - clean)
-    return CrossEntropy(score, clean, with_sae, with_ablation)
+        with splice(self.language_model.model, self.hook, replace):
+            return _loss(self.language_model, self.contexts)
 
 
+@torch.no_grad()
 def _loss(language_model: LanguageModel, contexts: Tensor) -> float:
     """Mean next-token cross-entropy in nats, in float32."""
     total, count = 0.0, 0

@@ -60,31 +60,35 @@ def spectra(latents: Sequence[Latent], columns: int = 4) -> Figure:
 
 
 def token_table(latents: Sequence[Latent]) -> Figure:
-    """A table of latents: importance, rank, and the tokens they respond to most."""
-    figure = _figure(10, 0.3 * len(latents) + 0.7)
+    """A table of latents: importance, rank, the tokens they respond to most, and where."""
+    figure = _figure(11, 0.21 * (len(latents) + 1))
+    from matplotlib.transforms import Bbox
+
     axes = figure.subplots()
     axes.set_axis_off()
     cells = [
         [
             str(latent.id),
-            f"{latent.importance:.3g}",
+            f"{latent.importance:.3f}",
             f"{latent.effective_rank:.1f}",
             f"{latent.positive}+ {latent.negative}−",
-            _label(latent, 9),
+            _label(latent, 6),
+            _strongest(latent),
         ]
         for latent in latents
     ]
     table = axes.table(
         cells,
-        colLabels=["latent", "Σλ²", "eff. rank", "signature", "top tokens"],
-        colWidths=[0.07, 0.08, 0.08, 0.1, 0.67],
+        colLabels=["latent", "Σλ²", "eff. rank", "signature", "top tokens", "strongest response"],
+        colWidths=[0.06, 0.06, 0.08, 0.08, 0.22, 0.5],
         cellLoc="left",
-        loc="upper center",
+        bbox=Bbox.unit(),
     )
     table.auto_set_font_size(False)
     table.set_fontsize(8)
     for (row, _), cell in table.get_celld().items():
         cell.set_linewidth(0.3)
+        cell.PAD = 0.02
         cell.set_text_props(weight="bold" if row == 0 else "normal")
     return figure
 
@@ -97,9 +101,22 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def _label(latent: Latent, count: int) -> str:
-    """The first distinct tokens, safe for matplotlib's mathematics mode."""
+    """The first distinct tokens."""
     distinct = dict.fromkeys(token.token.strip() or "␣" for token in latent.top)
-    return "  ".join(list(distinct)[:count]).replace("$", r"\$")
+    return _plain("  ".join(list(distinct)[:count]))
+
+
+def _strongest(latent: Latent) -> str:
+    """The strongest response in its context, the token in brackets."""
+    if not latent.top:
+        return ""
+    first = latent.top[0]
+    return _plain(f"{first.before[-36:]}[{first.token}]{first.after[:16]}")
+
+
+def _plain(text: str) -> str:
+    """On one line, and safe for matplotlib's mathematics mode."""
+    return " ".join(text.split()).replace("$", r"\$")
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -26,14 +26,15 @@ from quadric.runs.latents import FILE, describe_latents, write_latents
 from quadric.storage import make_folder, read_json, write_json
 from quadric.training import TrainingConfig, log
 
-COMPOSITE = {"variant": "composite", "d_sae": 576, "block": 4, "density_weight": 0.3}
+COMPOSITE = {"variant": "composite", "d_sae": 384, "block": 4, "density_weight": 0.3}
 AUTOENCODERS: dict[str, dict[str, Any]] = {
     "main": COMPOSITE,
     "twin": {**COMPOSITE, "seed": 1},
-    "vanilla": {"variant": "vanilla", "d_sae": 2304, "density_weight": 0.3},
+    "vanilla": {"variant": "vanilla", "d_sae": 1536, "density_weight": 0.3},
 }
 TOKENS = 400_000
-STEPS = 250
+STEPS = 160
+BATCH_SIZE = 2048
 LATENTS_SHOWN = 24
 
 
@@ -52,7 +53,7 @@ def demo(
     metrics = execute(
         out,
         autoencoders=AUTOENCODERS,
-        training=TrainingConfig(steps=steps),
+        training=TrainingConfig(steps=steps, batch_size=BATCH_SIZE),
         data=DataConfig(),
         harvest=HarvestConfig(tokens=tokens),
         overwrite=(out / "run.json").exists(),

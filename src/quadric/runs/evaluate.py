@@ -17,13 +17,13 @@ from torch import Tensor
 
 from quadric.activations.cache import ActivationCache
 from quadric.activations.hooks import resolve
-from quadric.activations.models import LanguageModel, load_model
+from quadric.activations.models import load_model
 from quadric.activations.stream import StreamSource
 from quadric.autoencoders import BilinearAutoencoder
 from quadric.errors import QuadricError
 from quadric.evaluation import (
     CrossEntropy,
-    ce_loss_score,
+    SplicedLoss,
     product_metrics,
     reconstruction_metrics,
     second_moment,
@@ -36,7 +36,7 @@ from quadric.training import log
 FILE = "metrics.json"
 MEAN_ROWS = 65_536
 """Training activations behind the mean predictor and the ablation's mean."""
-CE_CONTEXTS = 32
+CE_CONTEXTS = 16
 """Held-out contexts behind the cross-entropies."""
 
 
@@ -85,8 +85,8 @@ def evaluate(
     }
     training = data.source.sample(MEAN_ROWS)
     held_out = data.source.held_out(config.training.eval_rows)
-    language = _language_model(data)
-    contexts = _held_out_contexts(data)
+    losses = _spliced_loss(data, training.mean(0))
+    unknown = dict.fromkeys(CrossEntropy._fields)
     each = {}
     for name, model in models.items():
         device = model.device
@@ -101,7 +101,7 @@ def evaluate(
             "density_weight": model.config.density_weight,
             **product_metrics(model, held_out.to(device), mean_product)._asdict(),
             **reconstruction_metrics(model, held_out.to(device))._asdict(),
-            **_cross_entropy(model, language, data, contexts, training.mean(0)),
+            **(losses.score(model.cpu())._asdict() if losses else unknown),
         }
         each[name] = {key: _defined(value) for key, value in figures.items()}
     main, *companions = each
@@ -122,13 +122,17 @@ def _training_seconds(folder: Path) -> float | None:
     return lines[-1]["seconds"] if lines else None
 
 
-def _language_model(data: Data) -> LanguageModel | None:
-    """The causal language model behind the activations, when it is known and can be had."""
-    name = data.metadata.model_name
-    if name is None or data.metadata.hf_hook_name is None:
+def _spliced_loss(data: Data, mean: Tensor) -> SplicedLoss | None:
+    """Held-out text through the language model behind the activations, where both are known."""
+    name, hook_name = data.metadata.model_name, data.metadata.hf_hook_name
+    contexts = _held_out_contexts(data)
+    if name is None or hook_name is None or contexts is None:
         return None
     language = load_model(name, dtype=torch.float32, device="cpu")
-    return language if language.model.can_generate() else None
+    if not language.model.can_generate():
+        return None
+    (hook,) = resolve(language.model, [hook_name])
+    return SplicedLoss(language, hook, contexts, mean)
 
 
 def _held_out_contexts(data: Data) -> Tensor | None:
@@ -142,16 +146,3 @@ def _held_out_contexts(data: Data) -> Tensor | None:
     if isinstance(data.source, StreamSource):
         return data.source.held_out_contexts()[:CE_CONTEXTS]
     return None
-
-
-def _cross_entropy(
-    model: BilinearAutoencoder,
-    language: LanguageModel | None,
-    data: Data,
-    contexts: Tensor | None,
-    mean: Tensor,
-) -> dict[str, float | None]:
-    if language is None or contexts is None or data.metadata.hf_hook_name is None:
-        return dict.fromkeys(CrossEntropy._fields)
-    (hook,) = resolve(language.model, [data.metadata.hf_hook_name])
-    return ce_loss_score(model.cpu(), language, hook, contexts, mean)._asdict()

@@ -28,9 +28,9 @@ class TrainingConfig:
     """Optimiser steps."""
     batch_size: int = 4096
     """Activations per step; fewer when the data has fewer rows."""
-    lr: float = 0.1
+    lr: float = 0.2
     """Peak learning rate. For Muon it is the length a factor row moves per step, so it does not
-    depend on the sizes; AdamW wants a tenth of it or less."""
+    depend on the sizes; AdamW wants a twentieth of it."""
     optimizer: Optimizer = "muon"
     """torch.optim.Muon (momentum 0.95, Nesterov, no weight decay) or torch.optim.AdamW."""
     schedule: Schedule = "linear"

@@ -17,7 +17,11 @@ from rich.progress import (
 
 
 class Display:
-    """A progress bar with one short text per autoencoder; silent without a console."""
+    """A progress bar with the rate and every autoencoder's error and density.
+
+    Where the console is no terminal, each evaluation prints one line instead; without a console
+    nothing is shown.
+    """
 
     def __init__(self, console: Console | None, steps: int, names: list[str]) -> None:
         """``names`` are the autoencoders, as they prefix the metrics."""
@@ -27,15 +31,15 @@ class Display:
         self.seconds_at_start: float | None = None
         if console is not None:
             self.progress = Progress(
-                TextColumn("training"),
-                BarColumn(bar_width=20),
+                BarColumn(bar_width=10),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[status]}"),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
+                TextColumn("{task.fields[status]}"),
                 console=console,
                 refresh_per_second=2,
+                disable=not console.is_terminal,
             )
             self.task = self.progress.add_task("training", total=steps, status="")
 
@@ -61,9 +65,8 @@ class Display:
             return
         parts = []
         for name in self.names:
-            label = f"{name} " if len(self.names) > 1 else ""
-            error, density = metrics[f"{name}/error"], metrics[f"{name}/density"]
-            parts.append(f"{label}error {error:.3f} density {density:.3f}")
+            label = f"{name} " if len(self.names) > 1 else "error, density "
+            parts.append(f"{label}{metrics[f'{name}/error']:.3f}, {metrics[f'{name}/density']:.3f}")
         # The first update has no duration before it; rates count from there.
         if self.seconds_at_start is None:
             self.seconds_at_start = metrics["seconds"]
@@ -71,4 +74,7 @@ class Display:
             self.rows_seen += rows
             elapsed = max(metrics["seconds"] - self.seconds_at_start, 1e-9)
             parts.insert(0, f"{self.rows_seen / elapsed:,.0f} tok/s")
-        self.progress.update(self.task, completed=step, status=" · ".join(parts))
+        status = " · ".join(parts)
+        self.progress.update(self.task, completed=step, status=status)
+        if self.progress.disable and any("held_out" in name for name in metrics):
+            self.progress.console.print(f"step {step}: {status}", highlight=False, soft_wrap=True)
