@@ -141,11 +141,15 @@ def inspect(run: Path, latents: int, top: int, as_json: bool) -> None:
 @as_json
 def demo(out: Path, as_json: bool) -> None:
     """Train on the embedded language model and text, and report what was found."""
-    from quadric.runs.demo import demo as run
+    from quadric.runs import demo as demonstration
 
-    metrics = run(out, console=_console())
-    text = f"{_table(metrics, out)}\n\nopen {out / 'report.html'} in a browser"
-    _answer(metrics, text, as_json)
+    metrics = demonstration.demo(out, console=_console())
+    parts = [
+        _table(metrics, out),
+        demonstration.similarity_note(metrics),
+        f"open {out / 'report.html'} in a browser",
+    ]
+    _answer(metrics, "\n\n".join(parts), as_json)
 
 
 def main() -> NoReturn:

@@ -9,13 +9,14 @@ the figures, and a page that shows them.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from quadric.activations.config import DataConfig, HarvestConfig
-from quadric.evaluation import MapSimilarity, map_similarity
+from quadric.evaluation import map_similarity
 from quadric.report import figures
 from quadric.report.page import write_page
 from quadric.runs import evaluate
@@ -61,8 +62,7 @@ def demo(
     )
     config = RunConfig.read(out)
     models = {name: evaluate.load_member(out, config, name) for name in config.autoencoders}
-    similarity = map_similarity(models["main"], models["twin"])
-    metrics["twin_similarity"] = similarity._asdict()
+    metrics["twin_similarity"] = map_similarity(models["main"], models["twin"])._asdict()
     latents = describe_latents(
         models["main"],
         open_store(config),
@@ -80,15 +80,18 @@ def demo(
         config=read_json(out / "run.json"),
         figures=drawn,
         latents=latents[:LATENTS_SHOWN],
-        notes=[_similarity_note(similarity)],
+        notes=[similarity_note(metrics)],
     )
     return metrics
 
 
-def _similarity_note(similarity: MapSimilarity) -> str:
+def similarity_note(metrics: Mapping[str, Any]) -> str:
+    """How far two seeds agree, in a sentence."""
+    similarity = metrics["twin_similarity"]
     return (
         "main and twin differ in the seed of their initial weights only; as maps X ↦ X̂ their "
-        f"cosine is {similarity.cosine:.3f}, and {similarity.frobenius:.3f} by the paper's measure."
+        f"cosine is {similarity['cosine']:.3f}, and {similarity['frobenius']:.3f} by the paper's "
+        "Frobenius measure."
     )
 
 
