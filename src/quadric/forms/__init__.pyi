@@ -3,6 +3,8 @@ from .bias import Terms as Terms
 from .bias import lift as lift
 from .bias import lift_moments as lift_moments
 from .hosvd import Hosvd as Hosvd
+from .quadric import Quadric as Quadric
+from .quadric import name_quadric as name_quadric
 from .spectrum import Eigenpairs as Eigenpairs
 from .spectrum import Rule as Rule
 from .tensor import BilinearTensor as BilinearTensor
