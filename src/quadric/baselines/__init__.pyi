@@ -1,0 +1,2 @@
+from .topk import TopKAutoencoder as TopKAutoencoder
+from .topk import train_topk as train_topk
