@@ -18,6 +18,7 @@ import quadric
 from quadric.activations.config import DataConfig, HarvestConfig
 from quadric.autoencoders.config import AutoencoderConfig
 from quadric.errors import QuadricError, nearest
+from quadric.experiments.experiment import Settings
 from quadric.flags import chosen, config_flags
 from quadric.training.config import TrainingConfig
 
@@ -123,14 +124,163 @@ def evaluate(run: Path, as_json: bool) -> None:
 @run_argument
 @click.option("--latents", default=15, show_default=True, help="How many latents to show.")
 @click.option("--top", default=8, show_default=True, help="Tokens per latent.")
+@click.option(
+    "--labeller", metavar="URL",
+    help="Send contexts to this OpenAI-compatible server and show the labels it writes; a key is "
+    "read from $QUADRIC_LABELLER_KEY. Without it nothing is sent.",
+)  # fmt: skip
+@click.option("--labeller-model", metavar="NAME", help="The model to ask that server for.")
 @as_json
-def inspect(run: Path, latents: int, top: int, as_json: bool) -> None:
+def inspect(
+    run: Path,
+    latents: int,
+    top: int,
+    labeller: str | None,
+    labeller_model: str | None,
+    as_json: bool,
+) -> None:
     """Show a RUN: configuration, metrics, and its most important latents with their tokens."""
     from quadric.report.inspection import render
     from quadric.runs.inspect import inspect_run
 
-    view = inspect_run(run, latents=latents, top=top)
+    if (labeller is None) != (labeller_model is None):
+        raise click.UsageError("--labeller and --labeller-model are given together or not at all")
+    asked = None
+    if labeller is not None and labeller_model is not None:
+        from quadric.integrations import Labeller
+
+        asked = Labeller(labeller, labeller_model)
+    view = inspect_run(run, latents=latents, top=top, labeller=asked)
     _answer(view.as_dict(), render(view), as_json)
+
+
+@commands.command()
+@click.argument("name", required=False)
+@click.option("--list", "as_list", is_flag=True, help="Name every experiment.")
+@click.option("--quick", is_flag=True, help="Two minutes on SmolLM2-135M and two cores.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The folder to write.  [runs/experiments/NAME]"
+)
+@click.option("--run", type=click.Path(path_type=Path), help="Show this run's manifolds.")
+@config_flags(Settings, HarvestConfig, DataConfig, leave_out=("activations_hook", "stream"))
+@as_json
+def experiment(
+    name: str | None,
+    as_list: bool,
+    quick: bool,
+    out: Path | None,
+    run: Path | None,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Remake the published figure NAME: data, a picture and a comparison with the paper.
+
+    --list names them. Without --quick the settings are long ones, for any model and an accelerator.
+    """
+    from quadric.experiments import perform, registry
+
+    if as_list:
+        listed = registry.listing()
+        lines = [f"{one['name']:<16}{one['title']}" for one in listed]
+        return _answer(listed, "\n".join(lines), as_json)
+    if name is None:
+        raise click.UsageError("give the NAME of an experiment, or --list")
+    found = registry.find(name)
+    request = perform.request_for(found, values, quick=quick, run=run, console=_console())
+    out = out or Path("runs/experiments") / name
+    outcome = perform.perform(found, request, out, quick=quick)
+    return _answer(outcome, perform.sentence(outcome, out), as_json)
+
+
+@commands.command()
+@click.argument("runs", metavar="RUN RUN…", nargs=-1, required=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path),
+    help="A folder for similarity.json and similarity.png.",
+)  # fmt: skip
+@as_json
+def compare(runs: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+    """Measure how alike the autoencoders of several RUNs are.
+
+    A RUN is a run, the folder of a companion inside one (runs/demo/twin), or a hub id. The Gaussian
+    measures use the held-out activations of the first RUN, where they are on this machine.
+    """
+    from quadric.report.similarity import render
+    from quadric.runs.compare import compare as run
+
+    found = run(list(runs), out=out, console=_console())
+    _answer(found.as_dict(), render(found), as_json)
+
+
+@commands.command()
+@run_argument
+@click.option("--latent", type=int, required=True, help="The latent to steer with.")
+@click.option("--text", required=True, help="What the language model reads.")
+@click.option(
+    "--amount", "amounts", type=float, multiple=True,
+    help="Step along the gradient as a share of the activation's norm; repeatable.  "
+    "[default: -0.5 and 0.5]",
+)  # fmt: skip
+@click.option(
+    "--angle", "angles", type=float, multiple=True,
+    help="Turn along the level set in degrees; repeatable.  [default: 90 and 180]",
+)  # fmt: skip
+@click.option(
+    "--axes", type=(int, int),
+    help="The two axes of the latent whose plane is turned in, by |eigenvalue|, from 1.  "
+    "[default: 2 3]",
+)  # fmt: skip
+@click.option(
+    "--position", type=int,
+    help="The token whose activation is moved, from 0, or negative from the end.  [default: -1]",
+)  # fmt: skip
+@click.option("--top", default=8, show_default=True, help="Rising and falling tokens to list.")
+@as_json
+def steer(
+    run: Path,
+    latent: int,
+    text: str,
+    amounts: tuple[float, ...],
+    angles: tuple[float, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Move an activation of a text along a latent of RUN and show what the model says next.
+
+    Along the gradient the latent changes; along its level set it stays the same while the
+    activation moves around the manifold.
+    """
+    from quadric.report.steering import render
+    from quadric.runs.steer import AMOUNTS, ANGLES, steer_run
+
+    given = bool(amounts or angles)
+    view = steer_run(
+        run,
+        latent,
+        text,
+        amounts=amounts if given else AMOUNTS,
+        angles=angles if given else ANGLES,
+        **options,
+    )
+    _answer(view.as_dict(), render(view), as_json)
+
+
+@commands.command()
+@run_argument
+@click.option("--top", default=20, show_default=True, help="How many manifolds to print.")
+@click.option(
+    "--rows", "rows_searched", default=200_000, show_default=True,
+    help="Leading activations to look at.",
+)  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="Seed of the nulls.")
+@as_json
+def analyze(run: Path, top: int, rows_searched: int, seed: int, as_json: bool) -> None:
+    """Rank the manifolds of a RUN by evidence; writes its manifolds.json and .safetensors."""
+    from quadric.report.table import manifolds_table
+    from quadric.runs.analyze import analyze_run
+
+    rows = analyze_run(run, rows_searched=rows_searched, seed=seed)
+    _answer(rows, manifolds_table(rows[:top]), as_json)
 
 
 @commands.command()
@@ -141,15 +291,44 @@ def inspect(run: Path, latents: int, top: int, as_json: bool) -> None:
 @as_json
 def demo(out: Path, as_json: bool) -> None:
     """Train on the embedded language model and text, and report what was found."""
+    from quadric.manifolds import files
+    from quadric.report.table import manifolds_table
+    from quadric.runs import calendar
     from quadric.runs import demo as demonstration
 
     metrics = demonstration.demo(out, console=_console())
+    rows = files.read(out)
     parts = [
         _table(metrics, out),
         demonstration.similarity_note(metrics),
+        manifolds_table(rows[:12]),
+        calendar.summary([calendar.Finding(**finding) for finding in metrics["calendar"]]),
         f"open {out / 'report.html'} in a browser",
     ]
     _answer(metrics, "\n\n".join(parts), as_json)
+
+
+@commands.group(cls=_Commands)
+def bench() -> None:
+    """Measure quadric against ground truth."""
+
+
+@bench.command("manifolds")
+@click.option("--quick", is_flag=True, help="Two settings instead of the whole grid.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs/bench"), show_default=True,
+    help="The folder to write.",
+)  # fmt: skip
+@as_json
+def bench_manifolds(quick: bool, out: Path, as_json: bool) -> None:
+    """Find planted manifolds with quadric, with a TopK autoencoder and with PCA.
+
+    Writes planted.json and planted.png: what each finds as superposition and noise grow.
+    """
+    from quadric.runs import bench as planted
+
+    result = planted.bench_manifolds(out, quick=quick, console=_console())
+    _answer(result, f"{planted.table(result)}\n\n{out / planted.PICTURE}", as_json)
 
 
 def main() -> NoReturn:

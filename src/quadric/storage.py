@@ -77,15 +77,31 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         QuadricError: the file is missing, unreadable, not JSON, or not an object.
     """
+    value = _parsed(path)
+    if not isinstance(value, dict):
+        raise QuadricError(f"{path} holds a {type(value).__name__}, expected a JSON object")
+    return value
+
+
+def read_json_rows(path: Path) -> list[dict[str, Any]]:
+    """Read a JSON list of objects.
+
+    Raises:
+        QuadricError: the file is missing, unreadable, not JSON, or not such a list.
+    """
+    value = _parsed(path)
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        raise QuadricError(f"{path} is damaged: expected a JSON list of objects")
+    return value
+
+
+def _parsed(path: Path) -> Any:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise QuadricError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise QuadricError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise QuadricError(f"{path} holds a {type(value).__name__}, expected a JSON object")
-    return value
 
 
 def write_tensors(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from quadric.activations.config import HarvestConfig
 from quadric.activations.harvest import harvest
@@ -18,10 +19,13 @@ from quadric.activations.hooks import resolve
 from quadric.activations.models import load_model
 from quadric.activations.stored import open_rows
 from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder
+from quadric.errors import QuadricError
 from quadric.evaluation import SplicedLoss
+from quadric.runs.calendar import find_calendar
 from quadric.runs.config import RunConfig
 from quadric.runs.data import cache_of
 from quadric.runs.demo import demo
+from quadric.runs.inspect import open_store, tokenizer_of
 from tests.e2e.test_cli import refused
 
 pytestmark = pytest.mark.e2e
@@ -54,8 +58,16 @@ def test_demo_leaves_everything_it_promises(finished: tuple[Path, dict[str, obje
         assert figures["ce_loss_without_sae"] < figures["ce_loss_with_sae"]
         assert figures["ce_loss_with_sae"] < figures["ce_loss_with_ablation"]
         assert 0 < figures["ce_loss_score"] < 1
+        kinds = figures["ce_by_position_type"]
+        assert set(kinds) == {
+            "word_start", "word_continuation", "number", "punctuation", "whitespace"
+        }  # fmt: skip
+        # Position 0 of every context is not replaced, and nothing follows the last one.
+        assert sum(kind["count"] for kind in kinds.values()) == 16 * 126
+        assert kinds["word_start"]["count"] > kinds["number"]["count"] > 0
+        assert 0 < kinds["word_start"]["score"] < 1
     assert metrics["twin_similarity"]["cosine"] > 0.3
-    for name in ("training", "spectra", "tokens"):
+    for name in ("training", "spectra", "tokens", "manifolds", "calendar"):
         assert (out / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -75,6 +87,99 @@ def test_demo_latents_are_those_of_the_weights(finished: tuple[Path, dict[str, o
         assert strengths == sorted(strengths, reverse=True) and strengths[0] > 0
 
 
+def test_demo_latents_have_labels_and_windows(finished: tuple[Path, dict[str, object]]) -> None:
+    out, _ = finished
+    rows = pyarrow.parquet.read_table(out / "latents.parquet").to_pylist()
+    labelled = [row for row in rows if row["label"]]
+    assert len(labelled) > 0.9 * len(rows)
+    for row in labelled:
+        assert row["words"][0]["lift"] > 3 and 0 < row["words"][0]["energy_share"] <= 1
+    model, store = BilinearAutoencoder.from_pretrained(out), open_store(RunConfig.read(out))
+    row = rows[5]
+    values = [response["value"] for response in row["most_positive"]]
+    assert values == sorted(values, reverse=True) and min(values) > 0
+    values = [response["value"] for response in row["most_negative"]]
+    assert values == sorted(values) and max(values) < 0
+    assert max(abs(each["value"]) for each in row["near_zero"]) < 0.01 * abs(row["top"][0]["value"])
+    assert len(row["random"]) == 10
+    # The values of a window are the latent at its tokens, wherever that text stands in the store.
+    response = row["most_positive"][0]
+    ids = store.token_ids(torch.arange(len(store)))
+    tokens = tokenizer_of(model).batch_decode(ids[:, None])
+    width = len(response["tokens"])
+    start = next(
+        place
+        for place in range(len(tokens) - width)
+        if tokens[place : place + width] == response["tokens"]
+    )
+    latents = model.encode(store.gather(torch.arange(start, start + width)))[:, row["id"]]
+    assert response["values"] == pytest.approx(latents.tolist(), rel=1e-3, abs=1e-5)
+    place = response["values"].index(pytest.approx(response["value"], rel=1e-5))
+    assert response["tokens"][place] == response["token"]
+    assert "".join(response["tokens"][:place]) == response["before"]
+
+
+def test_steering_the_language_model(
+    quadric: Callable[..., object], finished: tuple[Path, dict[str, object]], tmp_path: Path
+) -> None:
+    out, _ = finished
+    row = next(
+        row
+        for row in pyarrow.parquet.read_table(out / "latents.parquet").to_pylist()
+        if row["positive"] > 1
+    )
+    text = row["top"][0]["before"] + row["top"][0]["token"]
+    asked = ("steer", out, "--latent", row["id"], "--text", text)
+    moved = ("--amount", -0.3, "--amount", 0, "--amount", 0.3, "--angle", 60, "--angle", 0)
+    answer = quadric(*asked, *moved, "--json")
+    assert answer.status == 0, answer.err
+    view = json.loads(answer.out)
+    down, still, up, turned, unturned = view["steps"]
+    assert down["value_after"] < down["value_before"] < up["value_after"]
+    assert still["kl"] == unturned["kl"] == 0 and still["rising"] == unturned["falling"] == []
+    assert up["kl"] > 0 and up["rising"][0]["after"] > up["rising"][0]["before"]
+    assert turned["value_after"] == pytest.approx(turned["value_before"], rel=1e-4)
+    assert turned["moved"] > 0 and turned["kl"] > 0 and abs(turned["turned"]) > 1
+    assert len(view["tokens"]) == len(view["values"]) == view["position"] + 1
+    shown = quadric(*asked, "--angle", 60)
+    assert shown.status == 0 and "level set, +60°" in shown.out and "KL" in shown.out
+    refused(quadric(*asked[:3], 99_999, *asked[4:]), "latent 99999 is out of range")
+    refused(quadric(*asked, "--axes", 1, 99), "axes 1 and 99")
+    refused(quadric(*asked, "--position", 500), "position 500")
+    refused(quadric(*asked[:5], ""), "no token")
+    BilinearAutoencoder(AutoencoderConfig(d_in=4, d_sae=3)).save_pretrained(tmp_path)
+    refused(quadric("steer", tmp_path, "--latent", 0, "--text", "x"), "which language model")
+
+
+def test_demo_manifolds_are_ranked_labelled_and_hold_the_calendar(
+    finished: tuple[Path, dict[str, object]], quadric: Callable[..., object]
+) -> None:
+    """Forty thousand tokens and thirty steps: the words are there, the order is not yet."""
+    out, metrics = finished
+    rows = json.loads((out / "manifolds.json").read_text())
+    tensors = load_file(out / "manifolds.safetensors")
+    assert tensors["axes"].shape == (len(rows), 3, 576) and len(rows) >= 384
+    assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
+    evidence = [row["evidence"] for row in rows]
+    assert evidence == sorted(evidence, reverse=True) and evidence[0] > 0.3
+    model = BilinearAutoencoder.from_pretrained(out)
+    row = next(row for row in rows if row["kind"] == "composite")
+    form = model.tensor(row["members"]).interaction(torch.tensor(row["weights"]))
+    axes = tensors["axes"][row["rank"] - 1]
+    assert torch.allclose(form @ axes.T, axes.T * tensors["values"][row["rank"] - 1], atol=1e-4)
+    assert sum(bool(row["label"]) for row in rows) > 0.9 * len(rows)
+    findings = {finding["name"]: finding for finding in metrics["calendar"]}
+    assert findings["months"]["energy_ratio"] > 20
+    assert findings["months"]["rank"] <= findings["months"]["of"] == len(rows)
+    again = json.loads(quadric("analyze", out, "--json", "--rows", 30_000).out)
+    assert {row["id"] for row in again} == {row["id"] for row in rows}
+    refused(quadric("analyze", out / "twin"), "is not a run")
+    (out / "manifolds.json").rename(out / "hidden")
+    with pytest.raises(QuadricError, match="run quadric analyze"):
+        find_calendar(out, rows_searched=1000)
+    (out / "hidden").rename(out / "manifolds.json")
+
+
 def test_report_opens_from_disk_and_escapes_tokens(
     finished: tuple[Path, dict[str, object]],
 ) -> None:
@@ -88,7 +193,7 @@ def test_report_opens_from_disk_and_escapes_tokens(
             seen.append(tag)
 
     Reader().feed(text)
-    assert seen.count("img") == 3
+    assert seen.count("img") == 5
     assert set(seen) <= {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "table", "thead",
         "tbody", "tr", "th", "td", "figure", "img", "figcaption", "details", "summary", "span",

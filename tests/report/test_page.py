@@ -9,7 +9,7 @@ import pytest
 
 from quadric.report import figures
 from quadric.report.page import write_page
-from quadric.report.table import metrics_table
+from quadric.report.table import manifolds_table, metrics_table
 from quadric.runs.latents import Latent, TopToken
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -23,16 +23,27 @@ LATENT = Latent(
     top=[TopToken(EVIL, 1.25, "before " + EVIL, " $x^2 after"), TopToken("b", -0.5, "", "")],
 )  # fmt: skip
 
+MANIFOLD = {
+    "rank": 1, "id": 3, "kind": "composite", "label": EVIL, "shape": "ring", "p_value": 0.02,
+    "quadric": "ellipsoid", "words": 4.5, "evidence": 0.75,
+    "scores": {"token_class": {"value": 0.8}},
+}  # fmt: skip
+
 
 def test_labels_stay_text(tmp_path: Path) -> None:
     write_page(
         tmp_path / "report.html", metrics=METRICS, config={"model": EVIL}, figures={},
-        latents=[LATENT], notes=[EVIL],
+        latents=[LATENT], notes=[EVIL], manifolds=[MANIFOLD],
     )  # fmt: skip
     text = (tmp_path / "report.html").read_text()
-    assert EVIL not in text and text.count("&lt;img src=x onerror=alert(1)&gt;") == 5
+    assert EVIL not in text and text.count("&lt;img src=x onerror=alert(1)&gt;") == 6
     assert "0.5123" in text and "1.25" in text and "default-src &#39;none&#39;" not in text
     assert 'class="plus"' in text and 'class="minus"' in text
+
+
+def test_table_of_manifolds_prints_brackets_as_they_are() -> None:
+    text = manifolds_table([{**MANIFOLD, "label": "[bold]x[/]"}])
+    assert "[bold]x[/]" in text and "0.020" in text and "0.75" in text
 
 
 def test_table_leaves_out_what_nobody_has(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Evaluation: product-space figures, x-space figures, spliced cross-entropy, top contexts."""
+"""Evaluation: product and x space, spliced cross-entropy, similarity, contexts, steering."""
 
 import lazy_loader
 

@@ -20,7 +20,7 @@ POSITIVE, NEGATIVE, GREY = "#e66101", "#0571b0", "#777777"
 
 def training_curves(lines: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure:
     """Product error and Hoyer density of every autoencoder over the steps of training."""
-    figure = _figure(9, 3.4)
+    figure = blank(9, 3.4)
     panels = figure.subplots(1, 2)
     for panel, key, title in zip(
         panels, ("error", "density"), ("product error", "Hoyer density"), strict=True
@@ -44,7 +44,7 @@ def training_curves(lines: Sequence[Mapping[str, Any]], names: Sequence[str]) ->
 def spectra(latents: Sequence[Latent], columns: int = 4) -> Figure:
     """The eigenvalues of a few latents, largest magnitude first, signs told by colour and side."""
     rows = -(-len(latents) // columns)
-    figure = _figure(2.3 * columns, 1.9 * rows)
+    figure = blank(2.3 * columns, 1.9 * rows)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for panel in panels[len(latents) :]:
         panel.set_axis_off()
@@ -61,7 +61,7 @@ def spectra(latents: Sequence[Latent], columns: int = 4) -> Figure:
 
 def token_table(latents: Sequence[Latent]) -> Figure:
     """A table of latents: importance, rank, the tokens they respond to most, and where."""
-    figure = _figure(11, 0.21 * (len(latents) + 1))
+    figure = blank(11, 0.21 * (len(latents) + 1))
     from matplotlib.transforms import Bbox
 
     axes = figure.subplots()
@@ -103,7 +103,7 @@ def save(figure: Figure, path: Path) -> Path:
 def _label(latent: Latent, count: int) -> str:
     """The first distinct tokens."""
     distinct = dict.fromkeys(token.token.strip() or "␣" for token in latent.top)
-    return _plain("  ".join(list(distinct)[:count]))
+    return plain("  ".join(list(distinct)[:count]))
 
 
 def _strongest(latent: Latent) -> str:
@@ -111,15 +111,20 @@ def _strongest(latent: Latent) -> str:
     if not latent.top:
         return ""
     first = latent.top[0]
-    return _plain(f"{first.before[-36:]}[{first.token}]{first.after[:16]}")
+    return plain(f"{first.before[-36:]}[{first.token}]{first.after[:16]}")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """On one line, and safe for matplotlib's mathematics mode."""
     return " ".join(text.split()).replace("$", r"\$")
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank(width: float, height: float) -> Figure:
+    """An empty figure, in inches.
+
+    Raises:
+        QuadricError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

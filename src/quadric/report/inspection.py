@@ -37,6 +37,8 @@ def render(view: RunView) -> str:
         console.print(
             f"  {latent.id}: Σλ² {latent.importance:.3g}, effective rank "
             f"{latent.effective_rank:.1f}, {latent.positive}+ {latent.negative}−"
+            + "".join(f": {label}" for label in (latent.label, latent.written_label) if label),
+            soft_wrap=True,
         )
         tokens = (f"{token.token!r} {token.value:+.3g}" for token in latent.top)
         console.print("    " + "  ".join(tokens), soft_wrap=True)

@@ -24,6 +24,7 @@ def write_page(
     config: Mapping[str, Any],
     figures: Mapping[str, Path],
     latents: Sequence[Latent],
+    manifolds: Sequence[Mapping[str, Any]],
     notes: Sequence[str],
 ) -> None:
     """Write the page.
@@ -36,6 +37,7 @@ def write_page(
         config: its run.json.
         figures: a caption and a PNG file each, embedded in the page.
         latents: those to list with their tokens in context.
+        manifolds: rows of manifolds.json to list.
         notes: sentences to show under the metrics.
     """
     import jinja2
@@ -58,6 +60,7 @@ def write_page(
             for caption, file in figures.items()
         ],
         latents=latents,
+        manifolds=manifolds,
         config=json.dumps(config, indent=2, ensure_ascii=False),
     )
     write_text(path, text)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 ROWS = (
@@ -54,6 +55,34 @@ def metrics_table(metrics: Mapping[str, Any], out: Path) -> str:
     console = Console(file=text, width=100)
     console.print(headline(metrics, out), highlight=False, markup=False)
     console.print(table)
+    return text.getvalue().rstrip()
+
+
+def manifolds_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The ranked manifolds as text."""
+    table = Table(box=None, pad_edge=False, header_style="")
+    for name in ("rank", "id"):
+        table.add_column(name, justify="right")
+    table.add_column("label", max_width=40, no_wrap=True)
+    for name in ("shape", "quadric"):
+        table.add_column(name)
+    for name in ("p ring", "class F1", "words", "evidence"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        token_class = row["scores"].get("token_class")
+        table.add_row(
+            str(row["rank"]),
+            str(row["id"]),
+            escape(row["label"] or row["kind"]),
+            row["shape"],
+            row["quadric"],
+            f"{row['p_value']:.3f}",
+            f"{token_class['value']:.2f}" if token_class else "–",
+            f"{row['words']:.1f}" if token_class else "–",
+            f"{row['evidence']:.2f}",
+        )
+    text = StringIO()
+    Console(file=text, width=120).print(table)
     return text.getvalue().rstrip()
 
 

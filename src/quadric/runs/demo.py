@@ -3,13 +3,14 @@
 SmolLM2-135M reads 400,000 tokens of news and speeches; three autoencoders train on its residual
 stream at once: composites (the main one), the same composites from another seed, and plain
 products of the same number. The run folder then holds the metrics, every latent with its tokens,
-the figures, and a page that shows them.
+the ranked manifolds, the figures, and a page that shows them.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from quadric.activations.config import DataConfig, HarvestConfig
 from quadric.evaluation import map_similarity
 from quadric.report import figures
 from quadric.report.page import write_page
-from quadric.runs import evaluate
+from quadric.runs import calendar, evaluate
+from quadric.runs.analyze import PICTURE, analyze_run
 from quadric.runs.config import RunConfig
 from quadric.runs.execute import execute
 from quadric.runs.inspect import open_store, tokenizer_of
@@ -34,9 +36,10 @@ AUTOENCODERS: dict[str, dict[str, Any]] = {
     "vanilla": {"variant": "vanilla", "d_sae": 1536, "density_weight": 0.3},
 }
 TOKENS = 400_000
-STEPS = 160
+STEPS = 140
 BATCH_SIZE = 2048
 LATENTS_SHOWN = 24
+MANIFOLDS_SHOWN = 24
 
 
 def demo(
@@ -67,10 +70,13 @@ def demo(
         models["main"],
         open_store(config),
         tokenizer_of(models["main"]),
-        limit=200_000,
+        limit=100_000,
         drop_first=config.data.drop_first,
     )
     write_latents(latents, out / FILE)
+    manifolds = analyze_run(out)
+    findings = calendar.find_calendar(out, rows_searched=tokens)
+    metrics["calendar"] = [asdict(finding) for finding in findings]
     drawn = _draw(out, latents[:LATENTS_SHOWN], list(models))
     metrics["total_seconds"] = time.monotonic() - started
     write_json(out / evaluate.FILE, metrics)
@@ -80,7 +86,8 @@ def demo(
         config=read_json(out / "run.json"),
         figures=drawn,
         latents=latents[:LATENTS_SHOWN],
-        notes=[similarity_note(metrics)],
+        manifolds=manifolds[:MANIFOLDS_SHOWN],
+        notes=[similarity_note(metrics), calendar.summary(findings)],
     )
     return metrics
 
@@ -98,7 +105,13 @@ def similarity_note(metrics: Mapping[str, Any]) -> str:
 def _draw(out: Path, latents: list[Any], names: list[str]) -> dict[str, Path]:
     folder = make_folder(out / "figures")
     lines = log.read(out / log.LOG)
+    pictures = {
+        "The manifolds ranked first, in their slices": folder / PICTURE,
+        "Known classes where they are strongest, in the plane in which they are best ordered. "
+        "Labels are used for this figure and its scores only": folder / calendar.PICTURE,
+    }
     return {
+        **{caption: file for caption, file in pictures.items() if file.exists()},
         "Error and density over training": figures.save(
             figures.training_curves(lines, names), folder / "training.png"
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from quadric.activations.rows import Rows
 from quadric.activations.stored import open_rows
 from quadric.autoencoders import BilinearAutoencoder
 from quadric.errors import QuadricError
+from quadric.manifolds.spectra import eigenvalues
 from quadric.runs import evaluate
 from quadric.runs.config import RunConfig, is_finished
 from quadric.runs.data import cache_of
-from quadric.runs.latents import Latent, describe_latents, spectra
+from quadric.runs.latents import Latent, describe_latents
 from quadric.storage import read_json
 
 ROWS_SEARCHED = 200_000
@@ -34,8 +36,16 @@ class RunView:
         return asdict(self)
 
 
-def inspect_run(folder: Path, *, latents: int, top: int) -> RunView:
+def inspect_run(
+    folder: Path, *, latents: int, top: int, labeller: Callable[[Latent], str] | None = None
+) -> RunView:
     """Gather the view of a run.
+
+    Args:
+        folder: the run.
+        latents: how many latents to show.
+        top: responses of each kind per latent.
+        labeller: asked for a label for each latent shown; nobody is when None.
 
     Raises:
         QuadricError: the folder holds no finished run.
@@ -50,7 +60,7 @@ def inspect_run(folder: Path, *, latents: int, top: int) -> RunView:
     return RunView(
         config=config.as_dict(),
         metrics=read_json(metrics) if metrics.exists() else None,
-        latents=_latents(model, config, latents, top),
+        latents=_latents(model, config, latents, top, labeller),
     )
 
 
@@ -70,8 +80,14 @@ def tokenizer_of(model: BilinearAutoencoder) -> Any:
     return None if name is None else load_tokenizer(name)
 
 
-def _latents(model: BilinearAutoencoder, config: RunConfig, count: int, top: int) -> list[Latent]:
-    importance = spectra(model).values.square().sum(-1)
+def _latents(
+    model: BilinearAutoencoder,
+    config: RunConfig,
+    count: int,
+    top: int,
+    labeller: Callable[[Latent], str] | None,
+) -> list[Latent]:
+    importance = eigenvalues(model).square().sum(-1)
     return describe_latents(
         model,
         open_store(config),
@@ -80,4 +96,5 @@ def _latents(model: BilinearAutoencoder, config: RunConfig, count: int, top: int
         top=top,
         limit=ROWS_SEARCHED,
         drop_first=config.data.drop_first,
+        labeller=labeller,
     )

@@ -1,44 +1,29 @@
-"""``latents.parquet``: what each latent's weights say and which tokens it responds to most."""
+"""``latents.parquet``: what each latent's weights say, its label and the tokens it responds to."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from quadric.activations.cache import ActivationCache
 from quadric.activations.rows import Rows
 from quadric.autoencoders import BilinearAutoencoder
-from quadric.autoencoders.mixing import Blocks
-from quadric.evaluation import top_contexts
-from quadric.forms import BilinearTensor, Eigenpairs
+from quadric.evaluation.contexts import Contexts, FormReader, find_contexts
+from quadric.manifolds.labels import Label, TokenShare, TokenStatistics
+from quadric.manifolds.spectra import eigenvalues, summarise
+from quadric.runs.responses import KINDS, ResponseReader, TopToken
 from quadric.storage import replacing
 
 FILE = "latents.parquet"
-TOKENS_BEFORE, TOKENS_AFTER = 8, 3
-
-
-@dataclass(frozen=True)
-class TopToken:
-    """One strong response of a latent."""
-
-    token: str
-    """The token, as text."""
-    value: float
-    """The signed latent."""
-    before: str
-    """The text before it in its context."""
-    after: str
-    """The text after it."""
 
 
 @dataclass(frozen=True)
 class Latent:
-    """One latent: its form's spectrum and its strongest responses."""
+    """One latent: its form's spectrum, its label and its responses."""
 
     id: int
     """Its index."""
@@ -55,16 +40,25 @@ class Latent:
     eigenvalues: list[float]
     """All that can be nonzero, the largest |λ| first."""
     top: list[TopToken]
-    """The strongest responses, strongest first."""
-
-
-def spectra(model: BilinearAutoencoder) -> Eigenpairs:
-    """All eigenvalues a latent's form can have, for every latent, largest |λ| first."""
-    tensor = BilinearTensor(model.left.detach(), model.right.detach())
-    block = model.mixing.block if isinstance(model.mixing, Blocks) else 1
-    neurons = torch.arange(model.config.factors, device=model.device).reshape(-1, block)
-    k = min(2 * block, tensor.d)
-    return tensor.eigh_sparse(neurons, torch.ones_like(neurons, dtype=tensor.dtype), k)
+    """The strongest responses of either sign, strongest first."""
+    mean_square: float | None = None
+    """Mean of the latent's square over the rows searched; None without activations."""
+    label: str = ""
+    """Its distinctive words; empty when there are none, or no text is known."""
+    label_place: str = "token"
+    """Whether these words are the tokens it responds to, or stand before or after them."""
+    words: list[TokenShare] = field(default_factory=list)
+    """The distinctive words with their counts, lifts and shares of the latent's energy."""
+    most_positive: list[TopToken] = field(default_factory=list)
+    """The largest responses, largest first; fewer where fewer are positive."""
+    most_negative: list[TopToken] = field(default_factory=list)
+    """The most negative responses, lowest first."""
+    near_zero: list[TopToken] = field(default_factory=list)
+    """Responses near zero, from a sample of the rows."""
+    random: list[TopToken] = field(default_factory=list)
+    """Responses at random rows."""
+    written_label: str | None = None
+    """What a language model called it, when one was asked."""
 
 
 def describe_latents(
@@ -76,37 +70,43 @@ def describe_latents(
     top: int = 10,
     limit: int | None = None,
     drop_first: int = 1,
+    labeller: Callable[[Latent], str] | None = None,
 ) -> list[Latent]:
     """Latents of an autoencoder, the most important first.
 
     Args:
         model: the autoencoder.
-        store: activations to search for strong responses; none are listed when None.
+        store: activations to search for responses; none are listed when None.
         tokenizer: turns token ids into text; without it, or for a store that knows no tokens, a
-            response is named by the place of its row.
+            response is named by the place of its row and no latent has a label.
         which: the latents wanted; all when None.
-        top: responses per latent.
+        top: responses of each kind per latent.
         limit: leading rows of the store to search; all when None.
         drop_first: positions of a context left out, as in training.
+        labeller: writes a label for a latent with responses, such as a
+            :class:`quadric.integrations.Labeller`; nobody is asked when None.
     """
-    which = torch.arange(model.d_sae) if which is None else which
-    values = spectra(model).values[which].double()
-    which = which[(order := values.square().sum(-1).argsort(descending=True))]
-    values = values[order]
-    responses: list[list[TopToken]] = [[] for _ in which]
-    if store is not None:
-        found = top_contexts(model, store, top, which=which, limit=limit, drop_first=drop_first)
-        responses = [
-            [
-                _response(row, value, store, tokenizer)
-                for row, value in zip(rows, heights, strict=True)
-            ]
-            for rows, heights in zip(found.rows.tolist(), found.values.tolist(), strict=True)
+    chosen = range(model.d_sae) if which is None else which.tolist()
+    values = eigenvalues(model).double()
+    latents = [_by_weights(index, values[index]) for index in chosen]
+    if store is not None and latents:
+        forms = FormReader(model, None if which is None else model.tensor(chosen))
+        reader = ResponseReader(model, store, tokenizer)
+        counted = None
+        if reader.cache is not None:
+            counted = TokenStatistics(
+                reader.cache, len(latents), limit=limit, drop_first=drop_first
+            )
+        visit = counted.add if counted else None
+        found = find_contexts(forms, store, top, limit=limit, drop_first=drop_first, visit=visit)
+        labels = counted.labels(tokenizer) if counted else [Label("", "token", [])] * len(latents)
+        latents = [
+            _by_data(latent, label, found, place, reader.read(latent.id, found, place, top))
+            for place, (latent, label) in enumerate(zip(latents, labels, strict=True))
         ]
-    return [
-        _describe(index, spectrum, strongest)
-        for index, spectrum, strongest in zip(which.tolist(), values, responses, strict=True)
-    ]
+        if labeller is not None:
+            latents = [replace(latent, written_label=labeller(latent)) for latent in latents]
+    return sorted(latents, key=lambda latent: -latent.importance)
 
 
 def write_latents(latents: list[Latent], path: Path) -> None:
@@ -114,39 +114,51 @@ def write_latents(latents: list[Latent], path: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    table = pyarrow.Table.from_pylist([asdict(latent) for latent in latents])
+    table = pyarrow.Table.from_pylist([_row(latent) for latent in latents])
     with replacing(path) as temporary:
         pyarrow.parquet.write_table(table, temporary)
 
 
-def _describe(index: int, values: Tensor, top: list[TopToken]) -> Latent:
-    magnitude, squares = values.abs(), values.square().sum()
-    total, threshold = magnitude.sum(), 1e-6 * magnitude.max()
-    # An all-zero form has no rank and no leading share; 0 says so without a NaN.
-    alive = bool(squares > 0)
+def _by_weights(index: int, values: Tensor) -> Latent:
+    """A latent as far as its weights describe it."""
+    facts = summarise(values[None])
     return Latent(
         id=index,
-        importance=squares.item(),
-        effective_rank=(total**2 / squares).item() if alive else 0.0,
-        top3_share=(magnitude[:3].sum() / total).item() if alive else 0.0,
-        positive=int((values > threshold).sum()),
-        negative=int((values < -threshold).sum()),
+        importance=facts.importance.item(),
+        effective_rank=facts.effective_rank.item(),
+        top3_share=facts.top3_share.item(),
+        positive=int(facts.positive),
+        negative=int(facts.negative),
         eigenvalues=values.tolist(),
-        top=top,
+        top=[],
     )
 
 
-def _response(row: int, value: float, store: Rows, tokenizer: Any) -> TopToken:
-    if not isinstance(store, ActivationCache) or tokenizer is None:
-        return TopToken(token=store.locate(row), value=value, before="", after="")
-    start = row - row % store.context_size
-    first = max(start, row - TOKENS_BEFORE)
-    last = min(start + store.context_size, row + TOKENS_AFTER + 1)
-    ids = store.token_ids(torch.arange(first, last)).tolist()
-    here = row - first
-    return TopToken(
-        token=tokenizer.decode(ids[here : here + 1]),
-        value=value,
-        before=tokenizer.decode(ids[:here]),
-        after=tokenizer.decode(ids[here + 1 :]),
+def _by_data(
+    latent: Latent,
+    label: Label,
+    found: Contexts,
+    place: int,
+    shown: dict[str, list[TopToken]],
+) -> Latent:
+    """The same latent with its label and responses; ``place`` is its number in ``found``."""
+    return replace(
+        latent,
+        mean_square=found.mean_square[place].item(),
+        label=label.label,
+        label_place=label.place,
+        words=label.tokens,
+        top=shown["top"],
+        most_positive=shown["most_positive"],
+        most_negative=shown["most_negative"],
+        near_zero=shown["near_zero"],
+        random=shown["random"],
     )
+
+
+def _row(latent: Latent) -> dict[str, Any]:
+    """A latent as a row of the table; ``asdict`` would copy every number of every window."""
+    return {
+        name: [vars(each) for each in value] if name in ("words", *KINDS) else value
+        for name, value in vars(latent).items()
+    }

@@ -1,0 +1,130 @@
+"""Run an experiment: measure, draw, compare, and write all of it down.
+
+    outcome = perform(find("frontier"), request, Path("runs/experiments/frontier"), quick=True)
+
+The folder receives ``experiment.json`` (settings, data, comparison), ``picture.png`` and, where an
+experiment has many rows, ``table.parquet``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from quadric.activations.config import DataConfig, HarvestConfig
+from quadric.errors import QuadricError
+from quadric.experiments.experiment import QUICK_TOKENS, Experiment, Request, Settings
+from quadric.flags import chosen
+from quadric.report.figures import save
+from quadric.storage import make_folder, replacing, write_json
+
+DATA, PICTURE, TABLE = "experiment.json", "picture.png", "table.parquet"
+
+
+def request_for(
+    experiment: Experiment,
+    values: Mapping[str, Any],
+    *,
+    quick: bool,
+    run: Path | None = None,
+    console: Any = None,
+) -> Request:
+    """From what a user typed to what an experiment is asked.
+
+    Args:
+        experiment: the experiment.
+        values: typed flags of ``Settings``, ``HarvestConfig`` and ``DataConfig``; what is absent
+            comes from the experiment's quick or full settings.
+        quick: which of the two.
+        run: a finished run, for the experiment that looks at one.
+        console: where progress is drawn.
+
+    Raises:
+        QuadricError: the data is given twice, or a flag does not apply.
+    """
+    flags = {key: value for key, value in values.items() if value is not None}
+    if run is not None:
+        if experiment.name != "manifolds":
+            raise QuadricError(f"--run applies to manifolds, not to {experiment.name}")
+        if flags:
+            raise QuadricError(
+                f"--run shows a finished run as it is: leave out --{min(flags).replace('_', '-')}"
+            )
+    settings = dataclasses.replace(
+        experiment.quick if quick else experiment.full, **chosen(Settings, flags)
+    )
+    if "activations" in flags:
+        given = sorted(set(chosen(HarvestConfig, flags)) - {"hook", "device"})
+        if given:
+            raise QuadricError(
+                f"--{given[0].replace('_', '-')} needs a model's activations, and --activations "
+                "names stored ones"
+            )
+        flags["activations_hook"] = flags.pop("hook", None)
+        return Request(settings, DataConfig(**chosen(DataConfig, flags)), None, run, console)
+    base = HarvestConfig(
+        hook=experiment.quick_hook if quick else experiment.full_hook,
+        tokens=QUICK_TOKENS if quick else HarvestConfig.tokens,
+    )
+    harvest = dataclasses.replace(base, **chosen(HarvestConfig, flags))
+    return Request(settings, DataConfig(**chosen(DataConfig, flags)), harvest, run, console)
+
+
+def perform(
+    experiment: Experiment, request: Request, out: Path, *, quick: bool = False
+) -> dict[str, Any]:
+    """Run an experiment, write its files into ``out``, and return what ``experiment.json`` holds.
+
+    Raises:
+        QuadricError: the data is missing or too small, training diverged, or ``out`` cannot be
+            written.
+    """
+    if out.is_file():
+        raise QuadricError(f"{out} is a file, expected a folder for the experiment")
+    make_folder(out)
+    started = time.monotonic()
+    measured = experiment.measure(request)
+    comparison = experiment.compare(measured)
+    save(experiment.draw(measured), out / PICTURE)
+    if measured.table:
+        _write_table(measured.table, out / TABLE)
+    outcome = {
+        "name": experiment.name,
+        "title": experiment.title,
+        "quick": quick,
+        "settings": dataclasses.asdict(request.settings),
+        "harvest": dataclasses.asdict(request.harvest) if request.harvest else None,
+        "data_config": dataclasses.asdict(request.data),
+        "published": {"statement": experiment.statement, "source": experiment.source},
+        "comparison": dataclasses.asdict(comparison),
+        "data": measured.data,
+        "seconds": time.monotonic() - started,
+    }
+    write_json(out / DATA, outcome)
+    return outcome
+
+
+def sentence(outcome: Mapping[str, Any], out: Path) -> str:
+    """The comparison as text."""
+    comparison = outcome["comparison"]
+    verdict = {True: "agrees", False: "does not agree", None: "undecided"}[comparison["agrees"]]
+    return "\n".join(
+        [
+            f"{outcome['name']}: {outcome['title']} ({outcome['seconds']:.0f} s)",
+            f"published ({outcome['published']['source']}): {outcome['published']['statement']}",
+            f"measured: {comparison['measured']}",
+            f"{verdict}: {comparison['rule']}",
+            f"in {out}: {DATA}, {PICTURE}",
+        ]
+    )
+
+
+def _write_table(rows: list[dict[str, Any]], path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    with replacing(path) as temporary:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), temporary)

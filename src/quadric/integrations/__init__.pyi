@@ -1,0 +1,1 @@
+from .labeller import Labeller as Labeller

@@ -1,0 +1,137 @@
+"""Where a candidate is present: the activations that lie in its subspace.
+
+A form's own strong activations show only part of a manifold: with eigenvalues of both signs a
+latent fires on an arc, and other latents on the rest of the ring. So the points are chosen by how
+much of them lies in the subspace, whatever the form's value there,
+
+    presence(y) = Σ_i (a_i·y)²,
+
+the strongest of which, up to half of Σ presence², are the candidate's points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from quadric.activations.rows import Rows
+from quadric.autoencoders import BilinearAutoencoder
+from quadric.evaluation.contexts import TopRows, Visit, find_contexts
+from quadric.manifolds.candidates import Candidate
+
+ENERGY = 0.5
+"""Share of the presence's (or the form's) energy that the strong rows hold."""
+FEWEST, MOST = 64, 512
+"""Bounds on the number of strong rows, where the data has them."""
+AT_ONCE = 512
+"""Candidates in one pass over the data, which bounds the memory."""
+
+
+class Points(NamedTuple):
+    """A candidate's points."""
+
+    rows: Int[Tensor, " n"]
+    """Rows of the store where it is present, most present first."""
+    coordinates: Float[Tensor, "n r"]
+    """Their transformed activations along the candidate's axes."""
+    variance: float
+    """Their total variance in the transformed space, around their mean."""
+    firing: Int[Tensor, " f"]
+    """Rows where the form's value is strong, in its dominant sign, strongest first."""
+    values: Float[Tensor, " f"]
+    """The form's values there."""
+
+
+@torch.no_grad()
+def find_points(
+    model: BilinearAutoencoder,
+    store: Rows,
+    chosen: Sequence[Candidate],
+    *,
+    limit: int | None = None,
+    drop_first: int = 1,
+    watch: Callable[[int], Visit] | None = None,
+) -> list[Points]:
+    """The points of every candidate, in passes over the store that take 512 candidates each.
+
+    Args:
+        model: the autoencoder.
+        store: activations in their stored order.
+        chosen: the candidates.
+        limit: leading rows of the store to look at; all when None.
+        drop_first: positions of a context left out, as in training.
+        watch: called at the start of a pass with its number of candidates; what it returns is
+            called with the rows and the forms' values of every piece of that pass.
+    """
+    found: list[Points] = []
+    for start in range(0, len(chosen), AT_ONCE):
+        part = chosen[start : start + AT_ONCE]
+        visit = watch(len(part)) if watch else None
+        found += _one_pass(model, store, part, limit, drop_first, visit)
+    return found
+
+
+def _one_pass(
+    model: BilinearAutoencoder,
+    store: Rows,
+    part: Sequence[Candidate],
+    limit: int | None,
+    drop_first: int,
+    visit: Visit | None,
+) -> list[Points]:
+    count = len(part)
+    widest = max(len(candidate.axes) for candidate in part)
+    # Candidates with fewer axes get zero rows, along which nothing is present.
+    axes = torch.zeros(count, widest, model.d_in)
+    for i, candidate in enumerate(part):
+        axes[i, : len(candidate.axes)] = candidate.axes
+    axes = axes.flatten(0, 1)
+    weights = torch.zeros(count, model.d_sae)
+    for i, candidate in enumerate(part):
+        weights[i, list(candidate.members)] = torch.tensor(candidate.weights)
+
+    def read(x: Tensor) -> Tensor:
+        latents = model.encode(x.to(model.device)).cpu()
+        y = model.transform.apply_to(x.to(model.device, model.dtype)).y.cpu()
+        presence = (y.float() @ axes.T).square().view(len(x), count, widest).sum(2)
+        return torch.cat([latents.float() @ weights.T, presence], dim=1)
+
+    def forward(rows: Tensor, values: Tensor) -> None:
+        if visit is not None:
+            visit(rows, values[:, :count])
+
+    contexts = find_contexts(read, store, MOST, limit=limit, drop_first=drop_first, visit=forward)
+    energy = contexts.mean_square * contexts.seen
+    points = []
+    for i, candidate in enumerate(part):
+        rows, _ = _strong(contexts.most_positive, count + i, energy[count + i].item())
+        sides = [_energy(contexts.most_positive, i), _energy(contexts.most_negative, i)]
+        side = contexts.most_positive if sides[0] >= sides[1] else contexts.most_negative
+        firing, values = _strong(side, i, energy[i].item())
+        y = model.transform.apply_to(store.gather(rows).to(model.device, model.dtype)).y.cpu()
+        points.append(
+            Points(
+                rows=rows,
+                coordinates=y @ candidate.axes.T,
+                variance=(y - y.mean(0)).square().sum(1).mean().item() if len(y) else 0.0,
+                firing=firing,
+                values=values,
+            )
+        )
+    return points
+
+
+def _energy(top: TopRows, form: int) -> float:
+    return top.values[form].double().square().sum().item()
+
+
+def _strong(top: TopRows, form: int, energy: float) -> tuple[Tensor, Tensor]:
+    """The leading rows of a form up to half its energy, at least 64 where there are as many."""
+    held = top.values[form].double().square().cumsum(0) <= ENERGY * energy
+    kept = max(FEWEST, int(held.sum()))
+    rows, values = top.rows[form][:kept], top.values[form][:kept]
+    return rows[rows >= 0], values[rows >= 0]
