@@ -96,13 +96,19 @@ def test_points_are_the_rows_of_largest_presence(
         presence = (y @ candidate.axes.T).square().sum(1)
         order = presence.argsort(descending=True)
         held = presence[order].double().square().cumsum(0) <= 0.5 * presence.double().square().sum()
-        expected = order[: min(512, max(64, int(held.sum())))]
+        expected = order[: min(1024, max(64, int(held.sum())))]
         assert abs(len(points.rows) - len(expected)) <= 1
         assert set(points.rows[:60].tolist()) == set(expected[:60].tolist())
         assert torch.allclose(points.coordinates, y[points.rows] @ candidate.axes.T, atol=1e-5)
         value = model.encode(x)[:, list(candidate.members)] @ torch.tensor(candidate.weights)
         assert torch.allclose(points.values, value[points.firing], atol=1e-4)
-        assert (points.values.sign() == points.values[0].sign()).all()
+        sign = points.values[0].sign()
+        same = value[value.sign() == sign]
+        count = round((value.double().square().sum() ** 2 / value.double().pow(4).sum()).item())
+        expected_count = min(1024, max(64, count), len(same))
+        assert abs(len(points.firing) - expected_count) <= 0.02 * expected_count
+        strongest = same.abs().topk(len(points.values)).values
+        assert torch.allclose(points.values.abs(), strongest, atol=1e-4)
 
 
 @pytest.mark.parametrize("affine", [False, True])

@@ -6,7 +6,9 @@ much of them lies in the subspace, whatever the form's value there,
 
     presence(y) = Σ_i (a_i·y)²,
 
-the strongest of which, up to half of Σ presence², are the candidate's points.
+the strongest of which, up to half of Σ presence², are the candidate's points. Beside them stand
+the rows on which the form itself fires: the (Σz²)²/Σz⁴ strongest ones of its dominant sign, which
+is all of a class whose members fire alike.
 """
 
 from __future__ import annotations
@@ -20,13 +22,13 @@ from torch import Tensor
 
 from quadric.activations.rows import Rows
 from quadric.autoencoders import BilinearAutoencoder
-from quadric.evaluation.contexts import TopRows, Visit, find_contexts
+from quadric.evaluation.contexts import Contexts, TopRows, Visit, find_contexts
 from quadric.manifolds.candidates import Candidate
 
 ENERGY = 0.5
-"""Share of the presence's (or the form's) energy that the strong rows hold."""
-FEWEST, MOST = 64, 512
-"""Bounds on the number of strong rows, where the data has them."""
+"""Share of the presence's energy that the points hold."""
+FEWEST, MOST = 64, 1024
+"""Bounds on the number of points and of firing rows, where the data has them."""
 AT_ONCE = 512
 """Candidates in one pass over the data, which bounds the memory."""
 
@@ -41,7 +43,7 @@ class Points(NamedTuple):
     variance: float
     """Their total variance in the transformed space, around their mean."""
     firing: Int[Tensor, " f"]
-    """Rows where the form's value is strong, in its dominant sign, strongest first."""
+    """Rows on which the form fires, in its dominant sign, strongest first."""
     values: Float[Tensor, " f"]
     """The form's values there."""
 
@@ -108,10 +110,8 @@ def _one_pass(
     energy = contexts.mean_square * contexts.seen
     points = []
     for i, candidate in enumerate(part):
-        rows, _ = _strong(contexts.most_positive, count + i, energy[count + i].item())
-        sides = [_energy(contexts.most_positive, i), _energy(contexts.most_negative, i)]
-        side = contexts.most_positive if sides[0] >= sides[1] else contexts.most_negative
-        firing, values = _strong(side, i, energy[i].item())
+        rows = _present(contexts.most_positive, count + i, energy[count + i].item())
+        firing, values = _firing(contexts, i, energy[i].item())
         y = model.transform.apply_to(store.gather(rows).to(model.device, model.dtype)).y.cpu()
         points.append(
             Points(
@@ -125,13 +125,20 @@ def _one_pass(
     return points
 
 
-def _energy(top: TopRows, form: int) -> float:
-    return top.values[form].double().square().sum().item()
-
-
-def _strong(top: TopRows, form: int, energy: float) -> tuple[Tensor, Tensor]:
-    """The leading rows of a form up to half its energy, at least 64 where there are as many."""
+def _present(top: TopRows, form: int, energy: float) -> Tensor:
+    """The rows of largest presence up to half its energy, at least 64 where there are as many."""
     held = top.values[form].double().square().cumsum(0) <= ENERGY * energy
-    kept = max(FEWEST, int(held.sum()))
-    rows, values = top.rows[form][:kept], top.values[form][:kept]
+    rows = top.rows[form][: max(FEWEST, int(held.sum()))]
+    return rows[rows >= 0]
+
+
+def _firing(contexts: Contexts, form: int, energy: float) -> tuple[Tensor, Tensor]:
+    """The rows on which a form fires, and its values there."""
+    sides = contexts.most_positive, contexts.most_negative
+    squares = [side.values[form].double().square() for side in sides]
+    # The fourth powers beyond the rows kept are too small to matter.
+    fourth = sum(square.square().sum().item() for square in squares)
+    count = max(FEWEST, round(energy**2 / fourth)) if fourth > 0 else 0
+    side = sides[0] if squares[0].sum() >= squares[1].sum() else sides[1]
+    rows, values = side.rows[form][:count], side.values[form][:count]
     return rows[rows >= 0], values[rows >= 0]

@@ -29,8 +29,8 @@ def draw(drawn: Sequence[Drawn]) -> Figure:
             axes = finding.order_axes
         else:
             first = finding.order_axes[0]
-            axes = (first, next(axis for axis in (0, 1, 2) if axis != first))
-        flat = points[:, list(axes)]
+            axes = [first, next(axis for axis in (0, 1, 2) if axis != first)]
+        flat = points[:, axes]
         colours = places / max(1, key.places - 1)
         cmap = "twilight" if key.cyclic else "viridis"
         panel.scatter(*flat.T, c=colours, cmap=cmap, vmin=0, vmax=1, s=6, alpha=0.5, linewidths=0)

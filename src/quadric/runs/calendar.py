@@ -56,7 +56,7 @@ class Finding:
     """Rows of the class."""
     order: float
     """Order of the class in the best plane (or along the best axis) of the row's axes."""
-    order_axes: tuple[int, ...]
+    order_axes: list[int]
     """That plane or axis."""
     order_p_value: float
     """Against as many tries with shuffled classes."""
@@ -112,7 +112,7 @@ def find_calendar(folder: Path, *, rows_searched: int) -> list[Finding]:
                 energy_ratio=ratio[best].item(),
                 rows=len(here),
                 order=whole.value,
-                order_axes=whole.axes,
+                order_axes=list(whole.axes),
                 order_p_value=whole.p_value,
                 order_null=whole.null_mean,
                 slice_order=inside.value,
