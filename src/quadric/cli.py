@@ -275,11 +275,14 @@ def steer(
 @click.option("--seed", default=0, show_default=True, help="Seed of the nulls.")
 @as_json
 def analyze(run: Path, top: int, rows_searched: int, seed: int, as_json: bool) -> None:
-    """Rank the manifolds of a RUN by evidence; writes its manifolds.json and .safetensors."""
+    """Read the weights of a RUN: spectra, neighbours, and its manifolds ranked by evidence.
+
+    Writes latents.parquet, neighbours.parquet, manifolds.json, manifolds.safetensors and a picture.
+    """
     from quadric.report.table import manifolds_table
     from quadric.runs.analyze import analyze_run
 
-    rows = analyze_run(run, rows_searched=rows_searched, seed=seed)
+    rows = analyze_run(run, rows_searched=rows_searched, seed=seed).manifolds
     _answer(rows, manifolds_table(rows[:top]), as_json)
 
 

@@ -173,6 +173,12 @@ def test_demo_manifolds_are_ranked_labelled_and_hold_the_calendar(
     axes = tensors["axes"][row["rank"] - 1]
     assert torch.allclose(form @ axes.T, axes.T * tensors["values"][row["rank"] - 1], atol=1e-4)
     assert sum(bool(row["label"]) for row in rows) > 0.9 * len(rows)
+    near = pyarrow.parquet.read_table(out / "neighbours.parquet").to_pylist()
+    forms = [
+        model.tensor([i]).interaction(torch.ones(1)) for i in (5, near[5]["gram_neighbours"][0])
+    ]
+    cosine = torch.cosine_similarity(forms[0].flatten(), forms[1].flatten(), dim=0)
+    assert near[5]["gram_overlaps"][0] == pytest.approx(cosine.item(), abs=1e-4)
     findings = {finding["name"]: finding for finding in metrics["calendar"]}
     assert findings["months"]["energy_ratio"] > 20
     assert findings["months"]["rank"] <= findings["months"]["of"] == len(rows)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from quadric.autoencoders import BilinearAutoencoder
 from quadric.autoencoders.mixing import Blocks
-from quadric.manifolds.overlap import overlaps
+from quadric.manifolds.overlap import Overlaps, overlaps
 from quadric.manifolds.selection import agglomerate, group_space
 from quadric.manifolds.spectra import spectra
 
@@ -51,8 +51,13 @@ class Candidate:
 
 
 @torch.no_grad()
-def candidates(model: BilinearAutoencoder) -> list[Candidate]:
-    """What there is to examine in an autoencoder."""
+def candidates(model: BilinearAutoencoder, graphs: Overlaps | None = None) -> list[Candidate]:
+    """What there is to examine in an autoencoder.
+
+    Args:
+        model: the autoencoder.
+        graphs: ``overlaps(model, NEIGHBOURS)``, where it is at hand.
+    """
     found = []
     if isinstance(model.mixing, Blocks):
         pairs = spectra(model)
@@ -63,7 +68,7 @@ def candidates(model: BilinearAutoencoder) -> list[Candidate]:
             found.append(_candidate(model, i, "composite", (i,), (1.0,), axes))
     if model.d_sae < FEWEST_AXES:
         return found
-    graphs = overlaps(model, min(NEIGHBOURS, model.d_sae - 1))
+    graphs = graphs or overlaps(model, NEIGHBOURS)
     for number, group in enumerate(agglomerate(model, graphs)):
         axes = _input_axes(group_space(model, group, FEWEST_AXES).vectors.cpu(), model.d_in)
         found.append(

@@ -118,14 +118,14 @@ def discover(
         raise QuadricError(
             f"activations of width {store.d_in} for an autoencoder of d_in {model.d_in}"
         )
-    if len(store) < shape.FEWEST_POINTS:
+    looked_at = _looked_at(store, limit, drop_first)
+    if len(looked_at) < shape.FEWEST_POINTS:
         raise QuadricError(
-            f"{len(store)} activations are too few: scores need {shape.FEWEST_POINTS} or more"
+            f"{len(looked_at)} activations are too few: scores need {shape.FEWEST_POINTS} or more"
         )
     examined = list(candidates(model) if chosen is None else chosen)
     found = find_points(model, store, examined, limit=limit, drop_first=drop_first, watch=watch)
     null = _random_forms(model, store, examined, limit, drop_first, seed)
-    looked_at = _looked_at(store, limit, drop_first)
     corpus = None
     if tokens is not None:
         ids = tokens.numpy()

@@ -1,9 +1,13 @@
-"""``quadric analyze``: the manifolds of a finished run, ranked, labelled, written and drawn."""
+"""``quadric analyze``: what a finished run's weights say, and the evidence for its manifolds.
+
+Writes a table of latents (spectra, labels, responses), one of neighbours, the ranked manifolds with
+their axes, and a picture of the first of them.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -12,32 +16,43 @@ from quadric.autoencoders import BilinearAutoencoder
 from quadric.errors import QuadricError
 from quadric.evaluation.contexts import Visit
 from quadric.manifolds import files
+from quadric.manifolds.candidates import NEIGHBOURS, candidates
 from quadric.manifolds.discover import Manifold, discover
 from quadric.manifolds.labels import Label, TokenStatistics
+from quadric.manifolds.overlap import overlaps
 from quadric.report import figures, slices
+from quadric.runs import latents, neighbours
 from quadric.runs.config import RunConfig, is_finished
 from quadric.runs.inspect import open_store, tokenizer_of
+from quadric.runs.latents import Latent, describe_latents, write_latents
+from quadric.runs.neighbours import write_neighbours
 from quadric.storage import make_folder
 
 ROWS_SEARCHED = 200_000
 """Leading rows of the store in which manifolds are looked for."""
 PICTURE = "manifolds.png"
+LATENT_ROWS = 100_000
+"""Leading rows searched for the responses of single latents, where as many are searched at all."""
 DRAWN = 12
 """Rows of the table that are drawn."""
 
 
-def analyze_run(
-    folder: Path, *, rows_searched: int = ROWS_SEARCHED, seed: int = 0
-) -> list[dict[str, Any]]:
-    """Rank a run's manifolds; writes manifolds.json, manifolds.safetensors and a picture.
+class Analysis(NamedTuple):
+    """What ``quadric analyze`` found."""
+
+    latents: list[Latent]
+    """The rows of latents.parquet, the most important first."""
+    manifolds: list[dict[str, Any]]
+    """The rows of manifolds.json, best first."""
+
+
+def analyze_run(folder: Path, *, rows_searched: int = ROWS_SEARCHED, seed: int = 0) -> Analysis:
+    """Describe a run's latents and rank its manifolds.
 
     Args:
         folder: a finished run.
         rows_searched: leading rows of its activations to look at.
         seed: of everything random.
-
-    Returns:
-        The rows of manifolds.json, best first.
 
     Raises:
         QuadricError: the run is unfinished, keeps no activations, or has nothing to examine.
@@ -65,6 +80,16 @@ def analyze_run(
         )
         return counted[-1].add
 
+    graphs = overlaps(model, NEIGHBOURS)
+    write_neighbours(graphs, folder / neighbours.FILE)
+    described = describe_latents(
+        model,
+        store,
+        tokenizer,
+        limit=min(rows_searched, LATENT_ROWS),
+        drop_first=config.data.drop_first,
+    )
+    write_latents(described, folder / latents.FILE)
     found = discover(
         model,
         store,
@@ -73,6 +98,7 @@ def analyze_run(
         drop_first=config.data.drop_first,
         seed=seed,
         watch=watch if tokenizer is not None else None,
+        chosen=candidates(model, graphs),
     )
     if not found:
         raise QuadricError(
@@ -85,7 +111,7 @@ def analyze_run(
     names = [_names(manifold, store, tokenizer) for manifold in found[:DRAWN]]
     picture = slices.grid(found[:DRAWN], labels[:DRAWN], names)
     figures.save(picture, make_folder(folder / "figures") / PICTURE)
-    return rows
+    return Analysis(described, rows)
 
 
 def _labels(

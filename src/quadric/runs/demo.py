@@ -24,8 +24,6 @@ from quadric.runs import calendar, evaluate
 from quadric.runs.analyze import PICTURE, analyze_run
 from quadric.runs.config import RunConfig
 from quadric.runs.execute import execute
-from quadric.runs.inspect import open_store, tokenizer_of
-from quadric.runs.latents import FILE, describe_latents, write_latents
 from quadric.storage import make_folder, read_json, write_json
 from quadric.training import TrainingConfig, log
 
@@ -66,15 +64,7 @@ def demo(
     config = RunConfig.read(out)
     models = {name: evaluate.load_member(out, config, name) for name in config.autoencoders}
     metrics["twin_similarity"] = map_similarity(models["main"], models["twin"])._asdict()
-    latents = describe_latents(
-        models["main"],
-        open_store(config),
-        tokenizer_of(models["main"]),
-        limit=100_000,
-        drop_first=config.data.drop_first,
-    )
-    write_latents(latents, out / FILE)
-    manifolds = analyze_run(out)
+    latents, manifolds = analyze_run(out)
     findings = calendar.find_calendar(out, rows_searched=tokens)
     metrics["calendar"] = [asdict(finding) for finding in findings]
     drawn = _draw(out, latents[:LATENTS_SHOWN], list(models))
