@@ -25,6 +25,13 @@ from quadric.training.config import TrainingConfig
 if TYPE_CHECKING:
     from rich.console import Console
 
+EXTRAS = {
+    "transformers": "lm", "datasets": "lm", "accelerate": "lm", "gguf": "lm", "jinja2": "plot",
+    "matplotlib": "plot", "pyarrow": "plot", "ripser": "manifolds", "scipy": "manifolds",
+    "sklearn": "manifolds",
+}  # fmt: skip
+"""The extra that installs each optional package."""
+
 STOPPED = 130
 
 
@@ -346,6 +353,11 @@ def main() -> NoReturn:
         from quadric.errors import Interrupted
 
         _fail(str(error), STOPPED if isinstance(error, Interrupted) else 1)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        _fail(f"this needs {package}: pip install 'quadric[{EXTRAS[package]}]'", 1)
     except OSError as error:
         _fail(f"{error.filename or 'input/output'}: {error.strerror or error}", 1)
     sys.exit(0)

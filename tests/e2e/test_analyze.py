@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,7 +61,10 @@ def test_every_variant_is_read(
 
 
 def test_mistakes_are_one_line(
-    quadric: Callable[..., Answer], activations: Path, tmp_path: Path
+    quadric: Callable[..., Answer],
+    activations: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "run"
     refused(quadric("analyze", out), "is not a run")
@@ -70,4 +74,6 @@ def test_mistakes_are_one_line(
     activations.rename(moved)
     refused(quadric("analyze", out), "are gone or were never kept")
     moved.rename(activations)
+    monkeypatch.setitem(sys.modules, "ripser", None)
+    refused(quadric("analyze", out), "needs ripser: pip install 'quadric[manifolds]'")
     assert not (out / "manifolds.json").exists()
