@@ -21,7 +21,8 @@ from quadric.evaluation import map_similarity
 from quadric.training import TrainingConfig, log, train
 
 SETTINGS = [
-    (100, 96, 0.3), (400, 96, 0.3), (1600, 96, 0.3), (400, 96, 0.03), (400, 96, 1.0), (400, 24, 0.3),
+    (100, 96, 0.3), (400, 96, 0.3), (1600, 96, 0.3),
+    (400, 96, 0.03), (400, 96, 1.0), (400, 24, 0.3),
 ]  # fmt: skip
 """Steps, composites, density weight."""
 BLOCK, BATCH_SIZE = 4, 2048

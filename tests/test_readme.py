@@ -1,4 +1,4 @@
-"""The README's example runs as it is printed."""
+"""The code in the README and in the docs runs as it is printed."""
 
 from __future__ import annotations
 
@@ -27,3 +27,25 @@ def test_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for value, axis in zip(names["values"], names["axes"], strict=True):
         torch.testing.assert_close(form @ axis, value * axis)
     assert (tmp_path / "mine" / "cfg.json").exists()
+
+
+@pytest.mark.parametrize(
+    "page", sorted((README.parent / "docs").glob("*.md")), ids=lambda p: p.stem
+)
+def test_every_block_of_the_docs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = AutoencoderConfig(d_in=8, d_sae=6, variant="composite")
+    BilinearAutoencoder(config).save_pretrained(tmp_path / "runs" / "demo")
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S):
+        exec(block, {})
+        assert capsys.readouterr().out or "print" not in block
+
+
+def test_no_page_points_at_a_file_that_is_not_there() -> None:
+    pages = [README, *(README.parent / "docs").glob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} points at {target}"

@@ -1,3 +1,5 @@
+from .discovery import Manifold as Manifold
+from .discovery import discover as discover
 from .labels import Label as Label
 from .labels import TokenShare as TokenShare
 from .labels import TokenStatistics as TokenStatistics

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder, InputTransform
 from quadric.baselines import TopKAutoencoder, train_topk
-from quadric.manifolds.discover import LEVEL, discover
+from quadric.manifolds.discovery import LEVEL, discover
 from quadric.manifolds.matching import FOUND, Score, principal_angles, score
 from quadric.manifolds.planted import Planted, PlantedConfig, plant
 from quadric.training import TrainingConfig, train

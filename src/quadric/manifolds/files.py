@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from quadric.errors import QuadricError
-from quadric.manifolds.discover import Manifold
+from quadric.manifolds.discovery import Manifold
 from quadric.manifolds.labels import Label
 from quadric.storage import read_json_rows, replacing, write_json
 

@@ -13,7 +13,7 @@ from quadric.report.figures import NEGATIVE, POSITIVE, blank, plain
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from quadric.manifolds.discover import Manifold
+    from quadric.manifolds.discovery import Manifold
     from quadric.manifolds.labels import Label
 
 NAMED = 12

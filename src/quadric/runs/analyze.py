@@ -17,7 +17,7 @@ from quadric.errors import QuadricError
 from quadric.evaluation.contexts import Visit
 from quadric.manifolds import files
 from quadric.manifolds.candidates import NEIGHBOURS, candidates
-from quadric.manifolds.discover import Manifold, discover
+from quadric.manifolds.discovery import Manifold, discover
 from quadric.manifolds.labels import Label, TokenStatistics
 from quadric.manifolds.overlap import overlaps
 from quadric.report import figures, slices

@@ -14,7 +14,7 @@ from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder
 from quadric.errors import QuadricError
 from quadric.manifolds import files
 from quadric.manifolds.candidates import candidates
-from quadric.manifolds.discover import LEVEL, Manifold, discover
+from quadric.manifolds.discovery import LEVEL, Manifold, discover
 from quadric.manifolds.matching import score
 from quadric.manifolds.planted import Planted, PlantedConfig, plant
 from quadric.manifolds.presence import find_points
