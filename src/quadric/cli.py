@@ -108,7 +108,7 @@ def train(
     Without further flags the activations are those the cache already holds for the same harvest,
     or are harvested first; --stream keeps nothing on disk.
     """
-    from quadric.runs.execute import execute
+    from quadric.runs.execution import execute
     from quadric.runs.request import merge
 
     request = merge(out, model, dataset, values, also, resume=resume)

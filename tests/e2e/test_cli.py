@@ -243,7 +243,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_whole(
     code = (
         "import resource, signal, sys\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "import torch, quadric.runs.execute\n"
+        "import torch, quadric.runs.execution\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
         "from quadric.cli import main\n"
         "main()\n"

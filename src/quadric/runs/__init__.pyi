@@ -1,4 +1,4 @@
 from .config import RunConfig as RunConfig
 from .evaluate import evaluate_run as evaluate_run
-from .execute import execute as execute
+from .execution import execute as execute
 from .latents import describe_latents as describe_latents

@@ -23,7 +23,7 @@ from quadric.report.page import write_page
 from quadric.runs import calendar, evaluate
 from quadric.runs.analyze import PICTURE, analyze_run
 from quadric.runs.config import RunConfig
-from quadric.runs.execute import execute
+from quadric.runs.execution import execute
 from quadric.storage import make_folder, read_json, write_json
 from quadric.training import TrainingConfig, log
 
