@@ -42,7 +42,7 @@ def grid(
         panel = figure.add_subplot(rows, COLUMNS, place + 1, projection="3d")
         title = f"{manifold.rank}. {label.label or manifold.candidate.kind}"
         panel.set_title(
-            plain(title[:44]) + f"\n{manifold.shape}, p = {manifold.p_value:.3f}", fontsize=8
+            plain(title[:44]) + f"\n{manifold.shape}, ring p = {manifold.p_value:.3f}", fontsize=8
         )
         panel.tick_params(labelsize=5, pad=-2)
         if manifold.points is None or not len(manifold.points.rows):
