@@ -66,3 +66,51 @@ def test_manifolds_have_words_and_share_the_harvest(
         for name in ("prefixes", "histogram", "manifolds", "similarity", "permutation", "frontier")
     }
     assert len(folders) == 1 and (folders.pop() / "manifest.json").exists()
+
+
+def test_the_frontier_lies_below_the_constant_predictor(
+    quick: Callable[[str], dict[str, object]],
+) -> None:
+    points = quick("frontier")["data"]["points"]
+    assert {point["transform"] for point in points} == {"paper", "quadric"}
+    assert {point["variant"] for point in points} == {"vanilla", "ordered", "mixed", "combined"}
+    unpenalised = [point for point in points if point["density_weight"] == 0]
+    assert len(unpenalised) == 8
+    for point in unpenalised:
+        assert point["product_error"] < point["product_error_mean_predictor"]
+        heaviest = max(
+            (
+                other
+                for other in points
+                if (other["transform"], other["variant"]) == (point["transform"], point["variant"])
+            ),
+            key=lambda other: other["density_weight"],
+        )
+        assert heaviest["density"] < point["density"] - 0.05
+
+
+def test_errors_grow_with_depth_for_every_variant(
+    quick: Callable[[str], dict[str, object]],
+) -> None:
+    layers = quick("layers")["data"]["layers"]
+    assert [layer["hook"].split(".")[1] for layer in layers] == ["4", "12", "20"]
+    for layer in layers:
+        assert len(layer["errors"]) == 5
+        assert max(layer["errors"].values()) < layer["constant_predictor"]
+    for name in layers[0]["errors"]:
+        assert layers[0]["errors"][name] < layers[-1]["errors"][name]
+
+
+def test_maps_agree_more_than_dictionaries(quick: Callable[[str], dict[str, object]]) -> None:
+    data = quick("similarity")["data"]
+    matrix = data["matrix"]
+    assert len(matrix) == len(data["labels"]) == 12
+    for i, row in enumerate(matrix):
+        assert row[i] == pytest.approx(1, abs=1e-4)
+        assert all(0 < value <= 1.0001 for value in row)
+        assert row == pytest.approx([other[i] for other in matrix], abs=1e-5)
+    assert min(data["twin_similarity"]) > 0.5
+    outcome = quick("permutation")
+    assert outcome["comparison"]["agrees"] is True
+    for pair in outcome["data"]["pairs"].values():
+        assert pair["permutation_share"] < pair["map_cosine"] < pair["map_similarity"] < 1
