@@ -25,6 +25,8 @@ SETTINGS = [
     (400, 96, 0.03), (400, 96, 1.0), (400, 24, 0.3),
 ]  # fmt: skip
 """Steps, composites, density weight."""
+RAW = [(400, 384, 0.0), (400, 384, 0.1)]
+"""The same for plain products on the paper's input: raw activations, unsymmetrised atoms."""
 BLOCK, BATCH_SIZE = 4, 2048
 
 
@@ -34,10 +36,16 @@ def main() -> None:
     parser.add_argument("--activations", type=Path, required=True)
     rows = open_rows(parser.parse_args().activations)
     console = Console()
-    for steps, d_sae, weight in SETTINGS:
+    for raw, (steps, d_sae, weight) in [(False, one) for one in SETTINGS] + [
+        (True, one) for one in RAW
+    ]:
         config = AutoencoderConfig(
             d_in=rows.d_in, d_sae=d_sae, variant="composite", block=BLOCK, density_weight=weight
         )
+        if raw:
+            config = AutoencoderConfig(
+                d_in=rows.d_in, d_sae=d_sae, density_weight=weight, centre=False, symmetric=False
+            )
         source = ShuffledRows(rows, batch_size=BATCH_SIZE, seed=0)
         training = TrainingConfig(steps=steps, batch_size=BATCH_SIZE, eval_every=steps)
         with tempfile.TemporaryDirectory() as folder:
@@ -46,7 +54,7 @@ def main() -> None:
             last = log.read(Path(folder) / log.LOG)[-1]
         alike = map_similarity(models["first"], models["second"])
         console.print(
-            f"{steps} steps, {d_sae} composites, weight {weight}: "
+            f"{'raw' if raw else 'composite'}, {steps} steps, d_sae {d_sae}, weight {weight}: "
             f"error {last['first/held_out_error']:.3f}, "
             f"density {last['first/held_out_density']:.3f}, "
             f"cosine {alike.cosine:.3f}, Frobenius {alike.frobenius:.3f}"

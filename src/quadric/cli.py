@@ -274,12 +274,17 @@ def steer(
 
 @commands.command()
 @run_argument
-@click.option("--top", default=20, show_default=True, help="How many manifolds to print.")
 @click.option(
-    "--rows", "rows_searched", default=200_000, show_default=True,
+    "--top", type=click.IntRange(min=1), default=20, show_default=True,
+    help="How many manifolds to print.",
+)  # fmt: skip
+@click.option(
+    "--rows", "rows_searched", type=click.IntRange(min=1), default=200_000, show_default=True,
     help="Leading activations to look at.",
 )  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Seed of the nulls.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the nulls."
+)
 @as_json
 def analyze(run: Path, top: int, rows_searched: int, seed: int, as_json: bool) -> None:
     """Read the weights of a RUN: spectra, neighbours, and its manifolds ranked by evidence.

@@ -70,6 +70,8 @@ def test_mistakes_are_one_line(
     refused(quadric("analyze", out), "is not a run")
     train(quadric, activations, out)
     refused(quadric("analyze", out, "--rows", 20), "20 activations", "32")
+    refused(quadric("analyze", out, "--seed", -1), "--seed", "-1")
+    refused(quadric("analyze", out, "--rows", -5), "--rows", "-5")
     moved = activations.with_name("moved")
     activations.rename(moved)
     refused(quadric("analyze", out), "are gone or were never kept")

@@ -68,7 +68,8 @@ class Manifold:
     ring_plane: tuple[int, int] | None = None
     """The two axes in whose plane the ring was measured."""
     quadric: str = ""
-    """The level surface of the form in the slice, at its median firing value."""
+    """The level surface of the form (its quadratic part, where it is affine) in the slice, at its
+    median firing value."""
     token_types: Int[np.ndarray, " t"] | None = None
     """The token ids of its class."""
     words: float = 0.0
@@ -236,7 +237,7 @@ def _examine(
         evidence=math.log(p_value) / math.log(SMALLEST) if p_value <= LEVEL else 0.0,
         scores=scores,
         ring_plane=own.ring.plane,
-        quadric=name_quadric(candidate.values[: shape.SLICE].tolist(), _level(points), flat=0.05),
+        quadric=name_quadric(candidate.values[: shape.SLICE].tolist(), _level(points)),
         points=points,
     )
 
