@@ -19,6 +19,8 @@ export default defineConfig(({ mode }) => {
       outDir: library ? `${OUT}/${mode}` : `${OUT}/page`,
       emptyOutDir: true,
       target: "es2022",
+      // The first with light-dark(), which otherwise is written out and doubles the style sheet.
+      cssTarget: ["chrome123", "firefox120", "safari17.5"],
       cssCodeSplit: false,
       assetsInlineLimit: 0,
       modulePreload: { polyfill: false },

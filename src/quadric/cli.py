@@ -7,54 +7,41 @@ understood, 1 for anything else that was wrong, 130 for a run that was asked to 
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
 import quadric
 from quadric.activations.config import DataConfig, HarvestConfig
+from quadric.atlas.commands import atlas
 from quadric.autoencoders.config import AutoencoderConfig
-from quadric.errors import QuadricError, nearest
+from quadric.errors import QuadricError
 from quadric.experiments.experiment import Settings
 from quadric.flags import chosen, config_flags
+from quadric.terminal import Commands, answer, as_json, progress, run_argument
 from quadric.training.config import TrainingConfig
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 EXTRAS = {
     "transformers": "lm", "datasets": "lm", "accelerate": "lm", "gguf": "lm", "jinja2": "plot",
     "matplotlib": "plot", "pyarrow": "plot", "ripser": "manifolds", "scipy": "manifolds",
-    "sklearn": "manifolds",
+    "sklearn": "manifolds", "starlette": "atlas", "uvicorn": "atlas", "anywidget": "notebook",
 }  # fmt: skip
 """The extra that installs each optional package."""
 
 STOPPED = 130
 
 
-class _Commands(click.Group):
-    """A group that suggests the nearest command for a misspelt one."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and self.get_command(ctx, args[0]) is None:
-            raise click.UsageError(f"no command {args[0]!r}{nearest(args[0], self.commands)}")
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(quadric.__version__, prog_name="quadric")
 def commands() -> None:
     """Represent what a neural network computes as quadratic forms, and read those forms."""
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 out_option = click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The folder to write."
 )
-run_argument = click.argument("run", type=click.Path(path_type=Path))
 
 
 @commands.command()
@@ -72,8 +59,8 @@ def harvest(model: str, dataset: str, out: Path, as_json: bool, **values: Any) -
     from quadric.activations.harvest import harvest as run
 
     config = HarvestConfig(model=model, dataset=dataset, **chosen(HarvestConfig, values))
-    summary = run(config, out, console=_console())
-    _answer({**vars(summary), "path": str(summary.path)}, str(summary), as_json)
+    summary = run(config, out, console=progress())
+    answer({**vars(summary), "path": str(summary.path)}, str(summary), as_json)
 
 
 @commands.command()
@@ -112,8 +99,8 @@ def train(
     from quadric.runs.request import merge
 
     request = merge(out, model, dataset, values, also, resume=resume)
-    metrics = execute(out, **request, resume=resume, overwrite=overwrite, console=_console())
-    _answer(metrics, _table(metrics, out), as_json)
+    metrics = execute(out, **request, resume=resume, overwrite=overwrite, console=progress())
+    answer(metrics, _table(metrics, out), as_json)
 
 
 @commands.command("eval")
@@ -123,8 +110,8 @@ def evaluate(run: Path, as_json: bool) -> None:
     """Measure a finished RUN on its held-out activations and write its metrics.json."""
     from quadric.runs.evaluate import evaluate_run
 
-    metrics = evaluate_run(run, console=_console())
-    _answer(metrics, _table(metrics, run), as_json)
+    metrics = evaluate_run(run, console=progress())
+    answer(metrics, _table(metrics, run), as_json)
 
 
 @commands.command()
@@ -158,7 +145,7 @@ def inspect(
 
         asked = Labeller(labeller, labeller_model)
     view = inspect_run(run, latents=latents, top=top, labeller=asked)
-    _answer(view.as_dict(), render(view), as_json)
+    answer(view.as_dict(), render(view), as_json)
 
 
 @commands.command()
@@ -189,14 +176,14 @@ def experiment(
     if as_list:
         listed = registry.listing()
         lines = [f"{one['name']:<16}{one['title']}" for one in listed]
-        return _answer(listed, "\n".join(lines), as_json)
+        return answer(listed, "\n".join(lines), as_json)
     if name is None:
         raise click.UsageError("give the NAME of an experiment, or --list")
     found = registry.find(name)
-    request = perform.request_for(found, values, quick=quick, run=run, console=_console())
+    request = perform.request_for(found, values, quick=quick, run=run, console=progress())
     out = out or Path("runs/experiments") / name
     outcome = perform.perform(found, request, out, quick=quick)
-    return _answer(outcome, perform.sentence(outcome, out), as_json)
+    return answer(outcome, perform.sentence(outcome, out), as_json)
 
 
 @commands.command()
@@ -215,8 +202,8 @@ def compare(runs: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     from quadric.report.similarity import render
     from quadric.runs.compare import compare as run
 
-    found = run(list(runs), out=out, console=_console())
-    _answer(found.as_dict(), render(found), as_json)
+    found = run(list(runs), out=out, console=progress())
+    answer(found.as_dict(), render(found), as_json)
 
 
 @commands.command()
@@ -269,7 +256,7 @@ def steer(
         angles=angles if given else ANGLES,
         **options,
     )
-    _answer(view.as_dict(), render(view), as_json)
+    answer(view.as_dict(), render(view), as_json)
 
 
 @commands.command()
@@ -289,13 +276,13 @@ def steer(
 def analyze(run: Path, top: int, rows_searched: int, seed: int, as_json: bool) -> None:
     """Read the weights of a RUN: spectra, neighbours, and its manifolds ranked by evidence.
 
-    Writes latents.parquet, neighbours.parquet, manifolds.json, manifolds.safetensors and a picture.
+    Writes latents.parquet, neighbours.parquet, manifolds.json with two tensor files, and a picture.
     """
     from quadric.report.table import manifolds_table
     from quadric.runs.analyze import analyze_run
 
     rows = analyze_run(run, rows_searched=rows_searched, seed=seed).manifolds
-    _answer(rows, manifolds_table(rows[:top]), as_json)
+    answer(rows, manifolds_table(rows[:top]), as_json)
 
 
 @commands.command()
@@ -311,19 +298,19 @@ def demo(out: Path, as_json: bool) -> None:
     from quadric.runs import calendar
     from quadric.runs import demo as demonstration
 
-    metrics = demonstration.demo(out, console=_console())
+    metrics = demonstration.demo(out, console=progress())
     rows = files.read(out)
     parts = [
         _table(metrics, out),
         demonstration.similarity_note(metrics),
         manifolds_table(rows[:12]),
         calendar.summary([calendar.Finding(**finding) for finding in metrics["calendar"]]),
-        f"open {out / 'report.html'} in a browser",
+        demonstration.to_open(metrics, out),
     ]
-    _answer(metrics, "\n\n".join(parts), as_json)
+    answer(metrics, "\n\n".join(parts), as_json)
 
 
-@commands.group(cls=_Commands)
+@commands.group(cls=Commands)
 def bench() -> None:
     """Measure quadric against ground truth."""
 
@@ -342,8 +329,11 @@ def bench_manifolds(quick: bool, out: Path, as_json: bool) -> None:
     """
     from quadric.runs import bench as planted
 
-    result = planted.bench_manifolds(out, quick=quick, console=_console())
-    _answer(result, f"{planted.table(result)}\n\n{out / planted.PICTURE}", as_json)
+    result = planted.bench_manifolds(out, quick=quick, console=progress())
+    answer(result, f"{planted.table(result)}\n\n{out / planted.PICTURE}", as_json)
+
+
+commands.add_command(atlas)
 
 
 def main() -> NoReturn:
@@ -371,16 +361,6 @@ def main() -> NoReturn:
 def _fail(message: str, status: int) -> NoReturn:
     click.echo(f"quadric: {message}", err=True)
     sys.exit(status)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
-def _answer(values: Any, text: str, as_json: bool) -> None:
-    click.echo(json.dumps(values, indent=2, ensure_ascii=False) if as_json else text)
 
 
 def _table(metrics: dict[str, Any], out: Path) -> str:

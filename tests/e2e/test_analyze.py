@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 from safetensors.torch import load_file
 
+from quadric.manifolds import files
 from quadric.manifolds.planted import PlantedConfig, plant
 from tests.e2e.conftest import Answer
 from tests.e2e.test_cli import refused
@@ -51,6 +52,7 @@ def test_every_variant_is_read(
     assert kinds <= {"composite", "group"} and ("composite" in kinds) == (variant == "composite")
     assert all("token_class" not in row["scores"] and row["label"] == "" for row in rows)
     assert load_file(tmp_path / "manifolds.safetensors")["axes"].shape == (len(rows), 3, 16)
+    assert len(files.read_points(tmp_path).forms) == len(rows)
     latents = pyarrow.parquet.read_table(tmp_path / "latents.parquet").to_pylist()
     near = pyarrow.parquet.read_table(tmp_path / "neighbours.parquet")
     assert len(latents) == near.num_rows == 20

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet
 import pytest
@@ -18,13 +19,15 @@ from quadric.activations.harvest import harvest
 from quadric.activations.hooks import resolve
 from quadric.activations.models import load_model
 from quadric.activations.stored import open_rows
+from quadric.atlas.reader import AtlasFolder
+from quadric.atlas.validate import validate
 from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder
 from quadric.errors import QuadricError
 from quadric.evaluation import SplicedLoss
 from quadric.runs.calendar import find_calendar
 from quadric.runs.config import RunConfig
 from quadric.runs.data import cache_of
-from quadric.runs.demo import demo
+from quadric.runs.demo import demo, to_open
 from quadric.runs.inspect import open_store, tokenizer_of
 from tests.e2e.test_cli import refused
 
@@ -70,6 +73,30 @@ def test_demo_leaves_everything_it_promises(finished: tuple[Path, dict[str, obje
     assert metrics["twin_similarity"]["cosine"] > 0.3
     for name in ("training", "spectra", "tokens", "manifolds", "calendar"):
         assert (out / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.xdist_group("demo")
+def test_demo_ends_with_an_atlas(finished: tuple[Path, dict[str, Any]]) -> None:
+    out, metrics = finished
+    assert validate(out / "atlas").problems == []
+    atlas = AtlasFolder(out / "atlas")
+    table = json.loads((out / "manifolds.json").read_text())
+    assert atlas.manifest.forms == metrics["atlas"]["forms"] == len(table)
+    assert atlas.manifest.comparison is not None and atlas.manifest.comparison.title == "twin"
+    assert (out / "atlas" / (atlas.manifest.run or "")).resolve() == out.resolve()
+    model, store = BilinearAutoencoder.load_from_disk(out), open_store(RunConfig.read(out))
+    assert store is not None
+    for place in range(0, atlas.manifest.forms, 60):
+        row, page = atlas.row(place), atlas.page(place)
+        assert row.id == table[place]["id"] and row.label == table[place]["label"]
+        if row.kind == "composite":
+            assert row.quadric == table[place]["quadric"]
+        latents = model.encode(store.gather(torch.from_numpy(page.rows))).detach().double()
+        value = (latents[:, list(row.members)] @ torch.tensor(row.weights).double()).numpy()
+        step = abs(value).max() / 32767
+        assert abs(page.points.value - value).max() < step + 1e-6
+        assert int(page.present.sum()) == table[place]["points"]
+    assert "quadric atlas serve" in to_open(metrics, out)
 
 
 @pytest.mark.xdist_group("demo")

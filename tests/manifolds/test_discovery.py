@@ -14,6 +14,7 @@ from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder
 from quadric.errors import QuadricError
 from quadric.manifolds import files
 from quadric.manifolds.candidates import candidates
+from quadric.manifolds.controls import random_forms
 from quadric.manifolds.discovery import LEVEL, Manifold, discover
 from quadric.manifolds.matching import score
 from quadric.manifolds.planted import Planted, PlantedConfig, plant
@@ -145,6 +146,78 @@ def test_the_files_are_in_the_order_of_the_table(found: list[Manifold], tmp_path
         assert row["scores"]["ring"]["nulls"].keys() == {"gaussian", "random_forms"}
     text = (tmp_path / files.TABLE).read_text()
     assert "NaN" not in text and "Infinity" not in text
+
+
+def test_points_and_random_forms_are_kept(
+    trained: tuple[Planted, BilinearAutoencoder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted, model = trained
+    monkeypatch.setattr("quadric.manifolds.controls.FORMS", 90)
+    x = planted.sample(3000, seed=9).x
+    controls = random_forms(model, MemoryRows(x), candidates(model))
+    rows = discover(model, x, null=controls)
+    assert [(row.candidate.id, row.evidence) for row in rows] == [
+        (row.candidate.id, row.evidence) for row in discover(model, x)
+    ]
+    files.write_points(rows, controls, 3000, tmp_path)
+    kept = files.read_points(tmp_path)
+    assert kept.searched == 3000 and len(kept.forms) == len(rows)
+    for row, form in zip(rows, kept.forms, strict=True):
+        assert row.points is not None
+        assert torch.equal(form.rows, row.points.rows)
+        assert torch.equal(form.firing, row.points.firing)
+        assert form.level == pytest.approx(row.points.values.median().item())
+        for one, two in zip(form.responses, row.points.responses, strict=True):
+            assert torch.equal(one, two)
+    y = model.transform.apply_to(x).y
+    ranks = [control.effective_rank for control in kept.controls]
+    assert len(kept.controls) == 64 and ranks == sorted(ranks)
+    measured = sorted(control.measured.effective_rank for control in controls)
+    assert (ranks[0], ranks[-1]) == pytest.approx((measured[0], measured[-1]), rel=1e-5)
+    clouds = [y[each.points.rows] @ each.candidate.axes.T for each in controls]
+    for control in kept.controls[::9]:
+        same = [p for p in clouds if p[:, :8].shape == control.coordinates.shape]
+        (p,) = [p for p in same if torch.allclose(control.coordinates, p[:, :8], atol=1e-5)]
+        assert torch.allclose(control.values, p.square() @ control.eigenvalues, atol=1e-5)
+    damaged = (tmp_path / files.POINTS).read_bytes()
+    (tmp_path / files.POINTS).write_bytes(damaged[: len(damaged) // 2])
+    with pytest.raises(QuadricError, match=r"points\.safetensors"):
+        files.read_points(tmp_path)
+    (tmp_path / files.POINTS).unlink()
+    with pytest.raises(QuadricError, match="quadric analyze"):
+        files.read_points(tmp_path)
+
+
+def test_every_form_is_shown_where_it_responds(
+    trained: tuple[Planted, BilinearAutoencoder],
+) -> None:
+    planted, model = trained
+    x = planted.sample(3000, seed=3).x
+    chosen = candidates(model)
+    random = []
+    for candidate, points in zip(chosen, find_points(model, MemoryRows(x), chosen), strict=True):
+        value = model.encode(x)[:, list(candidate.members)] @ torch.tensor(candidate.weights)
+        shown = points.responses
+        assert [len(rows) for rows in shown] == [10, 10, 10, 10]
+        assert torch.allclose(value[shown.most_positive], value.topk(10).values, atol=1e-5)
+        assert torch.allclose(value[shown.most_negative], -(-value).topk(10).values, atol=1e-5)
+        assert value[shown.near_zero].abs().max() <= value.abs().quantile(0.02)
+        random.append(frozenset(shown.random.tolist()))
+    assert len(set(random)) > len(random) // 2
+
+
+def test_a_few_latents_of_many_are_read_alone(
+    trained: tuple[Planted, BilinearAutoencoder],
+) -> None:
+    planted, model = trained
+    store = MemoryRows(planted.sample(2000, seed=4).x)
+    chosen = candidates(model)
+    for some in (chosen[3:5], chosen[-1:]):
+        alone = find_points(model, store, some)
+        whole = [find_points(model, store, chosen)[chosen.index(each)] for each in some]
+        for one, two in zip(alone, whole, strict=True):
+            assert torch.equal(one.rows, two.rows)
+            assert torch.allclose(one.values, two.values, atol=1e-5)
 
 
 def test_what_cannot_be_scored_says_so(trained: tuple[Planted, BilinearAutoencoder]) -> None:

@@ -8,7 +8,8 @@
     controls.arrow           random forms and their points, chosen in the same way
     tokens/00000.arrow …     token ids of 65,536 rows of the store each, those that pages mention
     vocabulary.arrow         the text of each of these tokens
-    pixels/00000.arrow …     in place of tokens, where rows are images
+    pixels/00000.arrow …     in place of tokens, where rows are images: those that pages mention of
+                             1,024 rows of the store each
     files.arrow              path, bytes and SHA-256 of every file above
 
 All tables are uncompressed Arrow IPC files, so that a page reads its columns in place. A form is a
@@ -36,6 +37,9 @@ PAGES, PAIRS, TOKENS, PIXELS = "pages", "pairs", "tokens", "pixels"
 FULL = 32767
 """The integer that stands for ``scale``."""
 ROWS_PER_TOKEN_FILE = 65_536
+ROWS_PER_PIXEL_FILE = 1_024
+AROUND = (8, 3)
+"""Tokens before and after a row that are shown with it, within its context."""
 MOST_AXES = 8
 """Axes of a form that have coordinates in its page."""
 MOST_EIGENVALUES = 64
@@ -273,7 +277,7 @@ def vocabulary_schema() -> pyarrow.Schema:
 
 
 def pixels_schema(pixels: int) -> pyarrow.Schema:
-    """pixels/: ``row`` is a row of the store; every image has H·W·C bytes."""
+    """pixels/: ``row`` is a row of the store, ascending; every image has H·W·C bytes."""
     import pyarrow as pa
 
     return _schema(row=pa.uint32(), pixels=pa.list_(_item(pa.uint8()), pixels))

@@ -128,9 +128,12 @@ class SteeredForm:
 
     @torch.no_grad()
     def walk(
-        self, x: Float[Tensor, "rows d_in"], angle: float, axes: tuple[int, int] = (0, 1)
+        self,
+        x: Float[Tensor, "rows d_in"],
+        angle: float,
+        axes: tuple[int, int] | Float[Tensor, "2 d_in"] = (0, 1),
     ) -> Steered:
-        """Move along the level set {f = f(x)} by turning in the plane of two eigenvectors.
+        """Move along the level set {f = f(x)} by turning in a plane, that of two eigenvectors.
 
         Every small rotation of y in the plane is followed by Newton steps along ∇f back to the
         level, y ← y − (f(y) − f₀) ∇f/‖∇f‖². Where the transform gives y unit norm, the steps follow
@@ -141,7 +144,7 @@ class SteeredForm:
             x: activations.
             angle: how far to rotate, in radians; the sign chooses the direction.
             axes: numbers of two eigenvectors of the quadratic part, 0 being that of the largest
-                |λ|.
+                |λ|; or the plane itself, as two orthonormal rows on the transformed input.
 
         Raises:
             QuadricError: there is no such pair of eigenvectors, or the walk gets stuck at a
@@ -193,7 +196,10 @@ class SteeredForm:
             "or other axes"
         )
 
-    def _plane(self, axes: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def _plane(self, axes: tuple[int, int] | Tensor) -> tuple[Tensor, Tensor]:
+        if isinstance(axes, Tensor):
+            given = axes.double()
+            return given[0], given[1]
         values, vectors = self.axes()
         first, second = axes
         if first == second or not all(0 <= axis < len(values) for axis in axes):

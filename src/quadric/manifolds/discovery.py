@@ -33,6 +33,7 @@ from quadric.evaluation.contexts import Visit
 from quadric.forms import name_quadric
 from quadric.manifolds import classes, nulls, shape
 from quadric.manifolds.candidates import Candidate, candidates
+from quadric.manifolds.controls import Control, Measured, measure, random_forms
 from quadric.manifolds.nulls import Score, score
 from quadric.manifolds.presence import Points, find_points
 
@@ -40,10 +41,6 @@ Shape = Literal["ring", "curved", "clusters", "blob", "unscored"]
 
 LEVEL = 0.01
 """A shape with a larger p-value is not named."""
-NULL_ROWS = 65_536
-"""Rows of the store in which random forms look for their points."""
-NULL_FORMS = 2 * nulls.POOL
-"""Random forms, among which every candidate has its most similar ones."""
 SMALLEST = 1 / (1 + nulls.POOL)
 """The smallest p-value a row can have."""
 
@@ -98,6 +95,7 @@ def discover(
     seed: int = 0,
     watch: Callable[[int], Visit] | None = None,
     chosen: Sequence[Candidate] | None = None,
+    null: Sequence[Control] | None = None,
 ) -> list[Manifold]:
     """Rank the manifolds of an autoencoder by evidence.
 
@@ -110,6 +108,7 @@ def discover(
         seed: of everything random; the same seed gives the same table.
         watch: sees the forms' values on the way, as in ``find_points``.
         chosen: the candidates to examine; all of the autoencoder's when None.
+        null: ``random_forms`` of the same candidates, rows and seed, where they are at hand.
 
     Raises:
         QuadricError: the activations have another width or are too few.
@@ -126,14 +125,16 @@ def discover(
         )
     examined = list(candidates(model) if chosen is None else chosen)
     found = find_points(model, store, examined, limit=limit, drop_first=drop_first, watch=watch)
-    null = _random_forms(model, store, examined, limit, drop_first, seed)
+    if null is None:
+        null = random_forms(model, store, examined, limit=limit, drop_first=drop_first, seed=seed)
+    measured = [control.measured for control in null]
     corpus = None
     if tokens is not None:
         ids = tokens.numpy()
         corpus = np.bincount(ids[looked_at], minlength=int(ids.max()) + 1)
     rows = []
     for candidate, points in zip(examined, found, strict=True):
-        row = _examine(candidate, points, null, seed)
+        row = _examine(candidate, points, measured, seed)
         if tokens is not None and corpus is not None and row.shape != "unscored":
             row = _with_tokens(row, points, tokens, corpus, looked_at, seed)
         rows.append(row)
@@ -141,60 +142,8 @@ def discover(
     return [replace(row, rank=rank) for rank, row in enumerate(order, 1)]
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """Statistics of one cloud."""
-
-    effective_rank: float
-    ring: shape.Ring
-    dimension: float
-    slice_share: float
-
-
-def _measure(candidate: Candidate, points: Points, seed: int) -> _Measured | None:
-    cloud = points.coordinates.double().numpy()
-    if len(cloud) < shape.FEWEST_POINTS or points.variance <= 0:
-        return None
-    generator = np.random.default_rng([seed, candidate.id])
-    values = candidate.values.double().abs()
-    return _Measured(
-        effective_rank=float(values.sum() ** 2 / values.square().sum().clamp_min(1e-30)),
-        ring=shape.ring(cloud, generator),
-        dimension=shape.dimension(cloud, generator),
-        slice_share=float(cloud[:, : shape.SLICE].var(0).sum() / points.variance),
-    )
-
-
-def _random_forms(
-    model: BilinearAutoencoder,
-    store: Rows,
-    examined: Sequence[Candidate],
-    limit: int | None,
-    drop_first: int,
-    seed: int,
-) -> list[_Measured]:
-    """Statistics of forms with the candidates' values along random axes."""
-    if not examined:
-        return []
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(examined), generator=generator)
-    picks = order.repeat(-(-NULL_FORMS // len(examined)))[:NULL_FORMS]
-    twins = []
-    for number, pick in enumerate(picks.tolist()):
-        original = examined[pick]
-        random = torch.randn(model.d_in, len(original.axes), generator=generator)
-        axes = torch.linalg.qr(random).Q.T.to(original.axes)
-        twins.append(replace(original, id=number, axes=axes))
-    rows = min(NULL_ROWS, limit or NULL_ROWS)
-    found = find_points(model, store, twins, limit=rows, drop_first=drop_first)
-    measured = (_measure(twin, points, seed + 1) for twin, points in zip(twins, found, strict=True))
-    return [each for each in measured if each is not None]
-
-
-def _examine(
-    candidate: Candidate, points: Points, null: Sequence[_Measured], seed: int
-) -> Manifold:
-    own = _measure(candidate, points, seed)
+def _examine(candidate: Candidate, points: Points, null: Sequence[Measured], seed: int) -> Manifold:
+    own = measure(candidate, points, seed)
     if own is None:
         return Manifold(0, candidate, "unscored", 1.0, 0.0, points=points)
     similar = sorted(null, key=lambda each: abs(each.effective_rank - own.effective_rank))

@@ -22,7 +22,14 @@ from torch import Tensor
 
 from quadric.activations.rows import Rows
 from quadric.autoencoders import BilinearAutoencoder
-from quadric.evaluation.contexts import Contexts, TopRows, Visit, find_contexts
+from quadric.evaluation.contexts import (
+    Contexts,
+    Encode,
+    FormReader,
+    TopRows,
+    Visit,
+    find_contexts,
+)
 from quadric.manifolds.candidates import Candidate
 
 ENERGY = 0.5
@@ -31,6 +38,21 @@ FEWEST, MOST = 64, 1024
 """Bounds on the number of points and of firing rows, where the data has them."""
 AT_ONCE = 512
 """Candidates in one pass over the data, which bounds the memory."""
+SHOWN = 10
+"""Rows of each kind that a form is shown on."""
+
+
+class Responses(NamedTuple):
+    """Rows to show a form on, at most ``SHOWN`` of each kind."""
+
+    most_positive: Int[Tensor, " p"]
+    """Where it is largest, largest first."""
+    most_negative: Int[Tensor, " m"]
+    """Where it is smallest, smallest first."""
+    near_zero: Int[Tensor, " z"]
+    """The smallest |value| of a sample of rows."""
+    random: Int[Tensor, " q"]
+    """Rows drawn without looking."""
 
 
 class Points(NamedTuple):
@@ -46,6 +68,8 @@ class Points(NamedTuple):
     """Rows on which the form fires, in its dominant sign, strongest first."""
     values: Float[Tensor, " f"]
     """The form's values there."""
+    responses: Responses
+    """Rows to show the form on."""
 
 
 @torch.no_grad()
@@ -92,12 +116,16 @@ def _one_pass(
     for i, candidate in enumerate(part):
         axes[i, : len(candidate.axes)] = candidate.axes
     axes = axes.flatten(0, 1)
-    weights = torch.zeros(count, model.d_sae)
+    members = sorted({latent for candidate in part for latent in candidate.members})
+    place = {latent: i for i, latent in enumerate(members)}
+    weights = torch.zeros(count, len(members))
     for i, candidate in enumerate(part):
-        weights[i, list(candidate.members)] = torch.tensor(candidate.weights)
+        of = [place[latent] for latent in candidate.members]
+        weights[i, of] = torch.tensor(candidate.weights)
+    encode = _reader(model, members)
 
     def read(x: Tensor) -> Tensor:
-        latents = model.encode(x.to(model.device)).cpu()
+        latents = encode(x.to(model.device)).cpu()
         y = model.transform.apply_to(x.to(model.device, model.dtype)).y.cpu()
         presence = (y.float() @ axes.T).square().view(len(x), count, widest).sum(2)
         return torch.cat([latents.float() @ weights.T, presence], dim=1)
@@ -120,9 +148,19 @@ def _one_pass(
                 variance=(y - y.mean(0)).square().sum(1).mean().item() if len(y) else 0.0,
                 firing=firing,
                 values=values,
+                responses=_responses(contexts, i),
             )
         )
     return points
+
+
+def _reader(model: BilinearAutoencoder, latents: Sequence[int]) -> Encode:
+    """Values of some latents; a large autoencoder is not read as a whole for a few of them."""
+    if 2 * len(latents) > model.d_sae:
+        chosen = torch.tensor(latents, device=model.device)
+        everything = len(latents) == model.d_sae
+        return lambda x: model.encode(x) if everything else model.encode(x)[:, chosen]
+    return FormReader(model, model.tensor(latents))
 
 
 def _present(top: TopRows, form: int, energy: float) -> Tensor:
@@ -142,3 +180,12 @@ def _firing(contexts: Contexts, form: int, energy: float) -> tuple[Tensor, Tenso
     side = sides[0] if squares[0].sum() >= squares[1].sum() else sides[1]
     rows, values = side.rows[form][:count], side.values[form][:count]
     return rows[rows >= 0], values[rows >= 0]
+
+
+def _responses(contexts: Contexts, form: int) -> Responses:
+    """The first rows of every kind."""
+    # Every form's random rows begin a few further on, so that not all are shown on the same ones.
+    others = contexts.random.rows[form].roll(-SHOWN * form)
+    kinds = contexts.most_positive, contexts.most_negative, contexts.near_zero
+    found = [each[each >= 0][:SHOWN] for each in (*(kind.rows[form] for kind in kinds), others)]
+    return Responses(*found)

@@ -1,7 +1,7 @@
 """``quadric analyze``: what a finished run's weights say, and the evidence for its manifolds.
 
 Writes a table of latents (spectra, labels, responses), one of neighbours, the ranked manifolds with
-their axes, and a picture of the first of them.
+their axes and the rows they were found on, and a picture of the first of them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from quadric.errors import QuadricError
 from quadric.evaluation.contexts import Visit
 from quadric.manifolds import files
 from quadric.manifolds.candidates import NEIGHBOURS, candidates
+from quadric.manifolds.controls import random_forms
 from quadric.manifolds.discovery import Manifold, discover
 from quadric.manifolds.labels import Label, TokenStatistics
 from quadric.manifolds.overlap import overlaps
@@ -35,6 +36,10 @@ LATENT_ROWS = 100_000
 """Leading rows searched for the responses of single latents, where as many are searched at all."""
 DRAWN = 12
 """Rows of the table that are drawn."""
+
+
+class NothingToExamine(QuadricError):
+    """No latents overlap, so that there are no candidates for manifolds."""
 
 
 class Analysis(NamedTuple):
@@ -90,23 +95,26 @@ def analyze_run(folder: Path, *, rows_searched: int = ROWS_SEARCHED, seed: int =
         drop_first=config.data.drop_first,
     )
     write_latents(described, folder / latents.FILE)
+    chosen = candidates(model, graphs)
+    looking = {"limit": rows_searched, "drop_first": config.data.drop_first, "seed": seed}
+    controls = random_forms(model, store, chosen, **looking)
     found = discover(
         model,
         store,
         tokens=tokens,
-        limit=rows_searched,
-        drop_first=config.data.drop_first,
-        seed=seed,
         watch=watch if tokenizer is not None else None,
-        chosen=candidates(model, graphs),
+        chosen=chosen,
+        null=controls,
+        **looking,
     )
     if not found:
-        raise QuadricError(
+        raise NothingToExamine(
             f"nothing to examine in {folder}: no latents overlap; train a composite autoencoder "
             "(--variant composite)"
         )
     labels = _labels(found, counted, tokenizer)
     rows = [files.as_row(manifold, label) for manifold, label in zip(found, labels, strict=True)]
+    files.write_points(found, controls, min(rows_searched, len(store)), folder)
     files.write(found, rows, folder)
     names = [_names(manifold, store, tokenizer) for manifold in found[:DRAWN]]
     picture = slices.grid(found[:DRAWN], labels[:DRAWN], names)

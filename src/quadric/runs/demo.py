@@ -3,7 +3,7 @@
 SmolLM2-135M reads 400,000 tokens of news and speeches; three autoencoders train on its residual
 stream at once: composites (the main one), the same composites from another seed, and plain
 products of the same number. The run folder then holds the metrics, every latent with its tokens,
-the ranked manifolds, the figures, and a page that shows them.
+the ranked manifolds, the figures, a page that shows them, and an atlas to explore them in.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from quadric.report import figures
 from quadric.report.page import write_page
 from quadric.runs import calendar, evaluate
 from quadric.runs.analyze import PICTURE, analyze_run
+from quadric.runs.atlas import build_atlas
 from quadric.runs.config import RunConfig
 from quadric.runs.execution import execute
 from quadric.storage import make_folder, read_json, write_json
@@ -38,6 +39,9 @@ STEPS = 140
 BATCH_SIZE = 2048
 LATENTS_SHOWN = 24
 MANIFOLDS_SHOWN = 24
+ATLAS = "atlas"
+"""The folder in the run that holds its atlas."""
+TITLE = "Demo: SmolLM2-135M"
 
 
 def demo(
@@ -68,6 +72,7 @@ def demo(
     findings = calendar.find_calendar(out, rows_searched=tokens)
     metrics["calendar"] = [asdict(finding) for finding in findings]
     drawn = _draw(out, latents[:LATENTS_SHOWN], list(models))
+    metrics["atlas"] = build_atlas(out, out / ATLAS, compare=out / "twin", title=TITLE)
     metrics["total_seconds"] = time.monotonic() - started
     write_json(out / evaluate.FILE, metrics)
     write_page(
@@ -90,6 +95,17 @@ def similarity_note(metrics: Mapping[str, Any]) -> str:
         f"cosine is {similarity['cosine']:.3f}, and {similarity['frobenius']:.3f} by the paper's "
         "Frobenius measure."
     )
+
+
+def to_open(metrics: Mapping[str, Any], out: Path) -> str:
+    """How to look at what the demonstration left."""
+    lines = [
+        f"quadric atlas serve {out / ATLAS}",
+        f"explores its {metrics['atlas']['forms']} forms; {out / 'report.html'} opens from disk",
+    ]
+    if metrics["atlas"]["page"]:
+        lines.append(f"the atlas has its data but no page: {metrics['atlas']['page']}")
+    return "\n".join(lines)
 
 
 def _draw(out: Path, latents: list[Any], names: list[str]) -> dict[str, Path]:

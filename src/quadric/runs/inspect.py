@@ -64,14 +64,17 @@ def inspect_run(
     )
 
 
-def open_store(config: RunConfig) -> Rows | None:
-    """The run's activations in their stored order, or None where they are not kept or gone."""
+def open_store(config: RunConfig, *, verify: bool = True) -> Rows | None:
+    """The run's activations in their stored order, or None where they are not kept or gone.
+
+    Without ``verify`` they are not read through once for their checksums.
+    """
     path = config.data.activations
     if path is None and config.harvest is not None and not config.data.stream:
         path = str(cache_of(config.harvest))
     if path is None or not Path(path).exists():
         return None
-    return open_rows(Path(path), config.data.activations_hook)
+    return open_rows(Path(path), config.data.activations_hook, verify=verify)
 
 
 def tokenizer_of(model: BilinearAutoencoder) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from quadric.activations.rows import Rows
 from quadric.autoencoders import BilinearAutoencoder
+from quadric.errors import QuadricError
 from quadric.evaluation.contexts import Contexts, FormReader, find_contexts
 from quadric.manifolds.labels import Label, TokenShare, TokenStatistics
 from quadric.manifolds.spectra import eigenvalues, summarise
@@ -117,6 +118,21 @@ def write_latents(latents: list[Latent], path: Path) -> None:
     table = pyarrow.Table.from_pylist([_row(latent) for latent in latents])
     with replacing(path) as temporary:
         pyarrow.parquet.write_table(table, temporary)
+
+
+def read_labels(folder: Path) -> dict[int, str]:
+    """The labels of a run's latents; none where it has not been analysed."""
+    import pyarrow
+    import pyarrow.parquet
+
+    path = folder / FILE
+    if not path.is_file():
+        return {}
+    try:
+        table = pyarrow.parquet.read_table(path, columns=["id", "label"])
+    except (pyarrow.ArrowException, OSError) as error:
+        raise QuadricError(f"cannot read {path}: {error}") from error
+    return dict(zip(*(table[name].to_pylist() for name in ("id", "label")), strict=True))
 
 
 def _by_weights(index: int, values: Tensor) -> Latent:

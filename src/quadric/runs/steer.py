@@ -10,18 +10,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from quadric.activations.capture import capture
-from quadric.activations.hooks import resolve
-from quadric.activations.models import load_model
 from quadric.autoencoders import BilinearAutoencoder
 from quadric.errors import QuadricError
 from quadric.evaluation.contexts import FormReader
 from quadric.evaluation.steering import Steered, SteeredForm, TokenChange, logit_change
+from quadric.runs.language import ModelSource, Reading
 
+Along = Literal["gradient", "level set"]
 AMOUNTS = (-0.5, 0.5)
 ANGLES = (90.0, 180.0)
 
@@ -44,7 +44,7 @@ class ShownChange:
 class SteerStep:
     """One way the activation was moved, and its consequences."""
 
-    along: str
+    along: Along
     """"gradient" or "level set"."""
     amount: float
     """The step as a share of ‖x‖, or the angle in degrees."""
@@ -124,56 +124,89 @@ def steer_run(
     form = SteeredForm(model, model.tensor([latent]))
     eigenvalues = form.axes().values.tolist()
     plane = _plane(axes, len(eigenvalues))
-    name, hook_name = model.metadata.model_name, model.metadata.hf_hook_name
-    if name is None or hook_name is None:
-        raise QuadricError(
-            f"{folder} does not say which language model its activations came from, so there is "
-            "nothing to steer: train on MODEL and DATASET"
-        )
-    language = load_model(name, dtype=torch.float32, device="cpu")
-    if not language.model.can_generate():
-        raise QuadricError(f"{name} does not predict next tokens, so there is nothing to steer")
-    (hook,) = resolve(language.model, [hook_name])
-    ids = torch.tensor(language.tokenizer(text, add_special_tokens=False)["input_ids"])
-    if not len(ids):
-        raise QuadricError(f"the text {text!r} holds no token")
-    place = _place(position, len(ids))
-    x = capture(language.model, [hook], ids[None])[hook.hook_name][0]
+    source = ModelSource.of(model, folder)
+    source.check_generates()
+    reading = source.read(text)
+    place = reading.place(position)
+    here = reading.x[place : place + 1]
 
-    def shown(changes: list[TokenChange]) -> list[ShownChange]:
-        return [
-            ShownChange(language.tokenizer.decode([change.token]), *change[1:])
-            for change in changes
-        ]
+    def step(along: Along, amount: float) -> SteerStep:
+        steered = move(form, here, along, amount, plane)
+        return describe_step(source, reading, place, along, amount, steered, top=top)
 
-    def step(along: str, amount: float, steered: Steered) -> SteerStep:
-        change = logit_change(language, hook, ids, place, steered.x[0], top=top)
-        return SteerStep(
-            along=along,
-            amount=amount,
-            value_before=steered.before.item(),
-            value_after=steered.after.item(),
-            moved=steered.moved.item(),
-            turned=math.degrees(steered.turned.item()) if along == "level set" else None,
-            kl=change.kl,
-            rising=shown(change.rising),
-            falling=shown(change.falling),
-        )
-
-    here = x[place : place + 1]
     return SteerView(
         latent=latent,
-        hook=model.metadata.hook_name or hook_name,
+        hook=model.metadata.hook_name or source.hook.hf_hook_name,
         eigenvalues=eigenvalues,
-        tokens=[language.tokenizer.decode([token]) for token in ids.tolist()],
-        values=FormReader(model, model.tensor([latent]))(x)[:, 0].tolist(),
+        tokens=reading.tokens,
+        values=FormReader(model, model.tensor([latent]))(reading.x)[:, 0].tolist(),
         position=place,
         axes=[axis + 1 for axis in plane],
-        steps=[step("gradient", amount, form.climb(here, amount)) for amount in amounts]
-        + [
-            step("level set", angle, form.walk(here, math.radians(angle), plane))
-            for angle in angles
-        ],
+        steps=[step("gradient", amount) for amount in amounts]
+        + [step("level set", angle) for angle in angles],
+    )
+
+
+def move(
+    form: SteeredForm,
+    x: Float[Tensor, "rows d_in"],
+    along: Along,
+    amount: float,
+    plane: tuple[int, int] | Float[Tensor, "2 d_in"],
+) -> Steered:
+    """Move activations along a form's gradient, or along its level set.
+
+    Args:
+        form: the form.
+        x: activations.
+        along: "gradient" or "level set".
+        amount: the step as a share of ‖x‖, or the angle in degrees.
+        plane: what a walk along the level set turns in, see :meth:`SteeredForm.walk`.
+
+    Raises:
+        QuadricError: as ``climb`` and ``walk``.
+    """
+    if along == "gradient":
+        return form.climb(x, amount)
+    return form.walk(x, math.radians(amount), plane)
+
+
+def describe_step(
+    source: ModelSource,
+    reading: Reading,
+    place: int,
+    along: Along,
+    amount: float,
+    steered: Steered,
+    *,
+    top: int,
+) -> SteerStep:
+    """What the language model says next when one activation of a text was moved.
+
+    Args:
+        source: the language model.
+        reading: the text.
+        place: the token whose activation was moved, from 0.
+        along: how.
+        amount: by how much.
+        steered: where to; one row.
+        top: how many rising and falling tokens to list.
+    """
+    change = logit_change(source.language, source.hook, reading.ids, place, steered.x[0], top=top)
+
+    def shown(changes: list[TokenChange]) -> list[ShownChange]:
+        return [ShownChange(source.token(each.token), *each[1:]) for each in changes]
+
+    return SteerStep(
+        along=along,
+        amount=amount,
+        value_before=steered.before.item(),
+        value_after=steered.after.item(),
+        moved=steered.moved.item(),
+        turned=math.degrees(steered.turned.item()) if along == "level set" else None,
+        kl=change.kl,
+        rising=shown(change.rising),
+        falling=shown(change.falling),
     )
 
 
@@ -186,10 +219,3 @@ def _plane(axes: tuple[int, int] | None, count: int) -> tuple[int, int]:
             "from 1"
         )
     return first - 1, second - 1
-
-
-def _place(position: int | None, count: int) -> int:
-    place = count - 1 if position is None else position + count * (position < 0)
-    if not 0 <= place < count:
-        raise QuadricError(f"position {position} is outside the text, which has {count} tokens")
-    return place

@@ -45,27 +45,50 @@ export function format(route: Route, parameters = new URLSearchParams()): string
   return `#/${path}${query ? `?${query}` : ""}`;
 }
 
-/** The route of the window, as reactive state. */
+/**
+ * What is open, as reactive state. In the page of an atlas it is the hash of the window; in a
+ * notebook, whose hash is not ours and which may hold several atlases, it is kept in memory.
+ */
 export class Router {
   route = $state.raw<Route>({ page: "map" });
   parameters = $state.raw(new URLSearchParams());
+  readonly #inWindow: boolean;
   #pending: ReturnType<typeof setTimeout> | undefined;
 
-  constructor() {
+  constructor({ window: inWindow = true }: { window?: boolean } = {}) {
+    this.#inWindow = inWindow;
+    if (!inWindow) return;
     this.#read();
     addEventListener("hashchange", this.#read);
   }
 
   #read = () => {
-    const { route, parameters } = parse(location.hash);
+    // The reader is elsewhere now: what was to be kept belonged to the page before.
+    this.#forget();
+    this.#open(location.hash);
+  };
+
+  #open(hash: string) {
+    const { route, parameters } = parse(hash);
     this.route = route;
     this.parameters = parameters;
-  };
+  }
 
   /** Opens a page; the browser's back button leads back. */
   go(route: Route, parameters?: URLSearchParams) {
-    clearTimeout(this.#pending);
-    location.hash = format(route, parameters);
+    // The way back leads to the view as it was left, also within the pause of `set`.
+    if (this.#pending !== undefined) this.#keep();
+    const hash = format(route, parameters);
+    if (this.#inWindow) location.hash = hash;
+    else this.#open(hash);
+  }
+
+  /** Opens a page in place of the one that is open: the back button leads to the page before it. */
+  replace(route: Route) {
+    this.#forget();
+    const hash = format(route);
+    if (this.#inWindow) history.replaceState(null, "", hash);
+    this.#open(hash);
   }
 
   /** Keeps a part of the view in the link, without a step in the history. */
@@ -76,14 +99,24 @@ export class Router {
       else parameters.set(name, value);
     }
     this.parameters = parameters;
-    clearTimeout(this.#pending);
-    const hash = format(this.route, parameters);
+    this.#forget();
+    if (!this.#inWindow) return;
     // Browsers limit how often a page may do this, and a slider asks on every move.
-    this.#pending = setTimeout(() => history.replaceState(null, "", hash), 200);
+    this.#pending = setTimeout(() => this.#keep(), 200);
+  }
+
+  #keep() {
+    this.#forget();
+    history.replaceState(null, "", format(this.route, this.parameters));
+  }
+
+  #forget() {
+    clearTimeout(this.#pending);
+    this.#pending = undefined;
   }
 
   dispose() {
-    clearTimeout(this.#pending);
+    this.#forget();
     removeEventListener("hashchange", this.#read);
   }
 }

@@ -18,10 +18,14 @@ export class State {
   capabilities = $state.raw<Capabilities | null>(null);
   /** A message in place of the page. */
   failure = $state<string | null>(null);
+  /** What went wrong when labels were read; the rest of the atlas works without them. */
+  labelsFailure = $state<string | null>(null);
   theme = $state.raw<Theme | null>(null);
   reducedMotion = $state(false);
   /** Places of the list the reader is in, which j and k walk through: search, filter or all. */
   list = $state.raw<number[]>([]);
+  /** Where keys are ours: the atlas itself in a notebook, null where the page is all ours. */
+  within: Element | null = null;
   /** Said to screen readers. */
   announcement = $state("");
 }

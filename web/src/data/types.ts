@@ -9,6 +9,10 @@ export interface Source {
   read(path: string): Promise<ArrayBuffer>;
   /** Asks the server's live features; absent where there is no server. */
   ask?<T>(path: string, body?: unknown): Promise<T>;
+  /** There is such a server; known once atlas.json has been read. */
+  live?: boolean;
+  /** Its files came in one piece, so that there is nothing to check one by one. */
+  whole?: boolean;
 }
 
 /** Something is wrong with an atlas, in words for its reader. */

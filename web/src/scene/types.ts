@@ -2,7 +2,7 @@
 
 /** f(p) = pᵀAp + b·p + c on three axes. */
 export interface Slice {
-  /** A (3·3), symmetric. */
+  /** A (3·3) by rows, symmetric; f uses pᵀAp, so an off-diagonal entry counts twice. */
   quadratic: Float32Array;
   linear: [number, number, number];
   constant: number;
@@ -10,7 +10,7 @@ export interface Slice {
 
 /** Points to draw, in real units. */
 export interface Cloud {
-  /** (3·n) */
+  /** (n·3) point by point: x, y, z of the first, then of the second, … */
   positions: Float32Array;
   /** (n) in −1 … 1 for the diverging map; its sign also decides disc (+) or ring (−). */
   colour: Float32Array;
@@ -22,10 +22,12 @@ export interface Cloud {
 
 /** Sentence typed by the reader: points in order, joined by a line. */
 export interface Path {
-  /** (3·n) */
+  /** (n·3) point by point. */
   positions: Float32Array;
   /** (n) in −1 … 1. */
   colour: Float32Array;
+  /** The point that the reader points at; absent or −1 for none. */
+  current?: number;
 }
 
 export interface Surface {
@@ -63,7 +65,7 @@ export interface CloudView {
   face(axis: 0 | 1 | 2 | null): void;
   camera(): Camera;
   setCamera(camera: Camera): void;
-  /** Where a point falls on the canvas, in CSS pixels. */
+  /** Where points (n·3) fall on the canvas (n·2), in CSS pixels. */
   project(positions: Float32Array): Float32Array;
   /** The nearest point to a place on the canvas within 14 px, or −1. */
   pick(x: number, y: number): number;

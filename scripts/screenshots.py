@@ -1,0 +1,94 @@
+"""The pictures of the atlas in README.md and docs/, taken in a real Chromium.
+
+    python scripts/screenshots.py runs/demo/atlas docs/images
+
+The forms shown are those that the run's calendar.json found to fire on months.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import http.server
+import os
+import shutil
+import threading
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+from quadric.atlas.reader import AtlasFolder
+from quadric.storage import read_json_rows
+
+# Without a graphics card Chromium draws on the processor only when it is told so.
+SOFTWARE = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+MONTHS = "January,February,March,April,May,June,July,August,September,October,November,December"
+DRAWN = "name => performance.getEntriesByName(name).length > 0"
+
+
+def main() -> None:
+    """Take every picture."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("atlas", type=Path)
+    parser.add_argument("out", type=Path)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    url = serve(arguments.atlas)
+    form, ring = months(arguments.atlas)
+    with sync_playwright() as playwright:
+        path = os.environ.get("QUADRIC_CHROMIUM") or shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=path, args=SOFTWARE)
+        take(browser, f"{url}#/", arguments.out / "atlas-map.png", "light", 820)
+        page = f"{url}#/l/{form}"
+        take(browser, page, arguments.out / "atlas-form.png", "light", 1080)
+        take(browser, f"{page}{ring}", arguments.out / "atlas-ring.png", "light", 820)
+        take(browser, f"{page}{ring}", arguments.out / "atlas-dark.png", "dark", 820)
+        take(browser, f"{url}#/compare/{form}", arguments.out / "atlas-compare.png", "light", 820)
+        browser.close()
+
+
+def months(atlas: Path) -> tuple[int, str]:
+    """The form of the months, and the part of the link that looks at their ring."""
+    run = AtlasFolder(atlas).manifest.run
+    if run is None:
+        raise SystemExit(f"{atlas} does not say where its run lies")
+    found = read_json_rows(atlas / run / "calendar.json")
+    row = next(row for row in found if row["name"] == "months")
+    first, second = (axis - 1 for axis in row["order_axes"])
+    third = next(axis for axis in range(3) if axis not in (first, second))
+    return row["id"], f"?ax={first},{second},{third}&w={MONTHS}&words=1"
+
+
+def take(browser: Browser, url: str, out: Path, scheme: str, height: int) -> None:
+    """One picture, once everything in it is drawn."""
+    context = browser.new_context(
+        viewport={"width": 1360, "height": height},
+        color_scheme="dark" if scheme == "dark" else "light",
+        reduced_motion="reduce",
+    )
+    page = context.new_page()
+    page.goto(url)
+    if "#/l/" in url:
+        page.wait_for_function(DRAWN, arg="form:ready")
+    page.wait_for_function(DRAWN, arg="atlas:labels")
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(1500)
+    page.screenshot(path=out)
+    context.close()
+
+
+def serve(folder: Path) -> str:
+    """The folder on a free port of this machine, by Python's own server."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}/"
+
+
+if __name__ == "__main__":
+    main()
