@@ -28,8 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from quadric.atlas.bundle import bundle_folder, copy_page
-from quadric.atlas.reader import AtlasFolder
-from quadric.atlas.synthetic import write_synthetic
+from quadric.atlas.folder.reader import AtlasFolder
+from quadric.atlas.folder.synthetic import write_synthetic
 from quadric.storage import write_json
 
 SWITCHES = 20

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-from quadric.atlas.reader import AtlasFolder
+from quadric.atlas.folder.reader import AtlasFolder
 from quadric.storage import read_json_rows
 
 # Without a graphics card Chromium draws on the processor only when it is told so.

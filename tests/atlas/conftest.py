@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from quadric.atlas.opening import open_session
-from quadric.atlas.session import Session
+from quadric.atlas.service.opening import open_session
+from quadric.atlas.service.session import Session
 from tests.atlas.serving import Client, serving
 from tests.atlas.tiny_run import TinyRun, tiny_run
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import uvicorn
 
-from quadric.atlas import server
-from quadric.atlas.session import Session
+from quadric.atlas.service import server
+from quadric.atlas.service.session import Session
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from typing import Any
 import click
 import pytest
 
-from quadric.atlas import opening, server
 from quadric.atlas.commands import ImageShape
-from quadric.atlas.synthetic import write_synthetic
+from quadric.atlas.folder.synthetic import write_synthetic
+from quadric.atlas.service import opening, server
 from quadric.runs import atlas as building
 from tests.e2e.conftest import Answer, quadric
 

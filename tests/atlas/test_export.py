@@ -15,8 +15,8 @@ import pytest
 
 from quadric.atlas import bundle
 from quadric.atlas.export import export
-from quadric.atlas.reader import AtlasFolder
-from quadric.atlas.validate import validate
+from quadric.atlas.folder.reader import AtlasFolder
+from quadric.atlas.folder.validate import validate
 from quadric.errors import QuadricError
 
 GOLDEN = Path(__file__).parent / "golden"

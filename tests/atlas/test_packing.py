@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow
 import pytest
 
+from quadric.atlas.folder.reader import AtlasFolder
+from quadric.atlas.folder.synthetic import write_synthetic
+from quadric.atlas.folder.validate import validate
 from quadric.atlas.packing import one_form, pack
-from quadric.atlas.reader import AtlasFolder
-from quadric.atlas.synthetic import write_synthetic
-from quadric.atlas.validate import validate
 from quadric.errors import QuadricError
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from quadric.atlas import bundle
+from quadric.atlas.folder.reader import AtlasFolder
+from quadric.atlas.folder.synthetic import write_synthetic
 from quadric.atlas.packing import one_form
-from quadric.atlas.reader import AtlasFolder
-from quadric.atlas.synthetic import write_synthetic
 from quadric.errors import QuadricError
 
 

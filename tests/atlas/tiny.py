@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from quadric.atlas.contract import FILES, Comparison, Measure, Statistic
+from quadric.atlas.folder.writer import AtlasWriter
 from quadric.atlas.records import (
     Context,
     Control,
@@ -22,7 +23,6 @@ from quadric.atlas.records import (
     Page,
     Pair,
 )
-from quadric.atlas.writer import AtlasWriter
 
 ROWS, CONTEXT_SIZE = 500, 20
 FIELDS: dict[str, Any] = {

@@ -10,11 +10,11 @@ import torch
 from quadric.activations.cache import ActivationCache
 from quadric.activations.config import DataConfig, HarvestConfig
 from quadric.activations.harvest import harvest
-from quadric.atlas.axes import Group, group_forms, latent_forms
+from quadric.atlas.content.axes import Group, group_forms, latent_forms
+from quadric.atlas.content.points import completed, form_points, transformed
 from quadric.atlas.contract import Measure, Statistic
-from quadric.atlas.points import completed, form_points, transformed
+from quadric.atlas.folder.writer import AtlasWriter
 from quadric.atlas.records import FormRow, Page
-from quadric.atlas.writer import AtlasWriter
 from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder
 from quadric.autoencoders.config import Metadata
 from quadric.runs.config import RunConfig

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from quadric.activations.stored import open_rows
-from quadric.atlas.reader import AtlasFolder
+from quadric.atlas.folder.reader import AtlasFolder
 from quadric.autoencoders import BilinearAutoencoder
 from quadric.runs.inspect import tokenizer_of
 from tests.atlas.serving import Client

@@ -19,8 +19,8 @@ from quadric.activations.harvest import harvest
 from quadric.activations.hooks import resolve
 from quadric.activations.models import load_model
 from quadric.activations.stored import open_rows
-from quadric.atlas.reader import AtlasFolder
-from quadric.atlas.validate import validate
+from quadric.atlas.folder.reader import AtlasFolder
+from quadric.atlas.folder.validate import validate
 from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder
 from quadric.errors import QuadricError
 from quadric.evaluation import SplicedLoss

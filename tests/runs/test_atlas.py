@@ -15,9 +15,9 @@ from torch import Tensor
 
 from quadric.activations.config import DataConfig
 from quadric.atlas.contract import FULL
-from quadric.atlas.reader import AtlasFolder
+from quadric.atlas.folder.reader import AtlasFolder
+from quadric.atlas.folder.validate import validate
 from quadric.atlas.records import FormPoints, Page
-from quadric.atlas.validate import validate
 from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder
 from quadric.errors import QuadricError
 from quadric.manifolds import files
@@ -304,7 +304,7 @@ def test_many_forms_have_fewer_points(
     monkeypatch.setattr(paging, "FULL", 3)
     monkeypatch.setattr(paging, "FEW_POINTS", 20)
     monkeypatch.setattr(paging, "FEW_RANDOM", 10)
-    monkeypatch.setattr("quadric.atlas.points.BYTES", 4 * D_IN * 900)  # several pieces
+    monkeypatch.setattr("quadric.atlas.content.points.BYTES", 4 * D_IN * 900)  # several pieces
     build_atlas(composite, tmp_path / "atlas")
     pages = [page for _, page in rows_and_pages(AtlasFolder(tmp_path / "atlas"))]
     assert min(page.present.sum() for page in pages[:3]) >= 60

@@ -1,3 +1,3 @@
-from .reader import AtlasFolder as AtlasFolder
+from .folder.reader import AtlasFolder as AtlasFolder
+from .folder.writer import AtlasWriter as AtlasWriter
 from .widget import AtlasWidget as AtlasWidget
-from .writer import AtlasWriter as AtlasWriter

@@ -92,8 +92,8 @@ def build(
 )  # fmt: skip
 def serve(folder: Path, port: int, no_open: bool, run: Path | None) -> None:
     """Show the atlas in DIR in a browser, with its live features where its run is at hand."""
-    from quadric.atlas.opening import open_session
-    from quadric.atlas.server import serve as run_server
+    from quadric.atlas.service.opening import open_session
+    from quadric.atlas.service.server import serve as run_server
 
     console = progress()
     session, note = open_session(folder, run)
@@ -124,7 +124,7 @@ def export(run: Path, latent: int, out: Path | None, as_json: bool) -> None:
 @as_json
 def validate(folder: Path, as_json: bool) -> None:
     """Check every file of the atlas in DIR; the exit status is 1 where something is wrong."""
-    from quadric.atlas.validate import validate as check
+    from quadric.atlas.folder.validate import validate as check
 
     report = check(folder)
     counted = ", ".join(f"{number:,} {what}" for what, number in report.counts.items())

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from quadric.atlas.contract import AROUND, MANIFEST, VOCABULARY, Manifest, vocabulary_schema
-from quadric.atlas.reader import AtlasFolder, read_table
+from quadric.atlas.folder.reader import AtlasFolder, read_table
+from quadric.atlas.folder.writer import AtlasWriter
 from quadric.atlas.records import Control, Page
-from quadric.atlas.writer import AtlasWriter
 
 FOLDERS = ("pages", "pairs", "tokens", "pixels")
 """Of an atlas; what else lies in them or beside them is the page's own."""

@@ -25,15 +25,15 @@ from rich.console import Console
 from quadric.activations.cache import ActivationCache
 from quadric.activations.rows import Rows
 from quadric.atlas import bundle
+from quadric.atlas.content.images import Pixels, check_shape, pixel_range
+from quadric.atlas.content.layout import layout
+from quadric.atlas.content.neighbours import MEASURES, Near
+from quadric.atlas.content.pairs import match
+from quadric.atlas.content.statistics import definitions
 from quadric.atlas.contract import MOST_EIGENVALUES, Comparison, Statistic
-from quadric.atlas.images import Pixels, check_shape, pixel_range
-from quadric.atlas.layout import layout
-from quadric.atlas.neighbours import MEASURES, Near
-from quadric.atlas.pairs import match
+from quadric.atlas.folder.replace import check_replaceable
+from quadric.atlas.folder.writer import AtlasWriter
 from quadric.atlas.records import Control, FormPoints, FormRow
-from quadric.atlas.replace import check_replaceable
-from quadric.atlas.statistics import definitions
-from quadric.atlas.writer import AtlasWriter
 from quadric.autoencoders import BilinearAutoencoder
 from quadric.errors import QuadricError
 from quadric.manifolds import files

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from quadric.activations.rows import Rows
-from quadric.atlas.axes import latent_forms
+from quadric.atlas.content.axes import latent_forms
 from quadric.atlas.records import NullScore
 from quadric.autoencoders import BilinearAutoencoder
 from quadric.errors import QuadricError

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from quadric.atlas.neighbours import MEASURES, Grouped, Near, with_groups
+from quadric.atlas.content.neighbours import MEASURES, Grouped, Near, with_groups
 from quadric.autoencoders import BilinearAutoencoder
 from quadric.errors import QuadricError
 from quadric.manifolds import files

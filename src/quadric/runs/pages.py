@@ -20,11 +20,11 @@ from torch import Tensor
 
 from quadric.activations.permutation import Permutation
 from quadric.activations.rows import Rows
-from quadric.atlas.axes import Form, Group, group_forms, latent_forms
-from quadric.atlas.images import axis_images
-from quadric.atlas.neighbours import Near
-from quadric.atlas.pairs import Matched
-from quadric.atlas.points import (
+from quadric.atlas.content.axes import Form, Group, group_forms, latent_forms
+from quadric.atlas.content.images import axis_images
+from quadric.atlas.content.neighbours import Near
+from quadric.atlas.content.pairs import Matched
+from quadric.atlas.content.points import (
     completed,
     contexts,
     form_points,
@@ -32,8 +32,8 @@ from quadric.atlas.points import (
     transformed,
     window_rows,
 )
+from quadric.atlas.content.statistics import Sampled, by_spectrum, sampled
 from quadric.atlas.records import FormRow, Neighbour, Page, Pair
-from quadric.atlas.statistics import Sampled, by_spectrum, sampled
 from quadric.autoencoders import BilinearAutoencoder
 from quadric.forms import name_quadric
 from quadric.runs.listing import Entry

@@ -25,7 +25,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from quadric.atlas.bundle import bundle_folder, copy_page
-from quadric.atlas.synthetic import write_synthetic
+from quadric.atlas.folder.synthetic import write_synthetic
 
 WEB = Path(__file__).parents[3] / "web"
 AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"

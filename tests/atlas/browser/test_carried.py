@@ -12,9 +12,9 @@ from playwright.sync_api import Page, expect
 
 from quadric.atlas.bundle import copy_page
 from quadric.atlas.export import export
+from quadric.atlas.folder.reader import AtlasFolder
+from quadric.atlas.folder.synthetic import write_synthetic
 from quadric.atlas.packing import one_form
-from quadric.atlas.reader import AtlasFolder
-from quadric.atlas.synthetic import write_synthetic
 from tests.atlas.browser.conftest import wait_for_mark
 from tests.atlas.browser.pixels import changed, drawn, shot
 

@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from quadric.atlas.bundle import copy_page
-from quadric.atlas.reader import AtlasFolder
-from quadric.atlas.synthetic import write_synthetic
+from quadric.atlas.folder.reader import AtlasFolder
+from quadric.atlas.folder.synthetic import write_synthetic
 from tests.atlas.browser.conftest import Served
 from tests.atlas.browser.pixels import changed, shot
 

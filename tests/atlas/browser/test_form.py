@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from quadric.atlas.export import export
-from quadric.atlas.reader import AtlasFolder
+from quadric.atlas.folder.reader import AtlasFolder
 from tests.atlas.browser.conftest import Served, wait_for_mark
 from tests.atlas.browser.pixels import changed, drawn, shot
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from quadric.atlas.reader import AtlasFolder
+from quadric.atlas.folder.reader import AtlasFolder
 from tests.atlas.browser.conftest import Served, wait_for_mark
 
 Visit = Callable[..., Page]

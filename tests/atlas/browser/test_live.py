@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from quadric.atlas.bundle import copy_page
-from quadric.atlas.reader import AtlasFolder
+from quadric.atlas.folder.reader import AtlasFolder
 from tests.atlas.browser.conftest import AXE, Served
 from tests.atlas.browser.pixels import changed, shot
 from tests.atlas.tiny_run import GROUP, tiny_run

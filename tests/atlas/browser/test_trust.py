@@ -120,7 +120,7 @@ def test_damage_is_named(
 
 def first_id(folder: Path) -> int:
     """The form of the first page of the first file."""
-    from quadric.atlas.reader import AtlasFolder
+    from quadric.atlas.folder.reader import AtlasFolder
 
     return int(AtlasFolder(folder).forms()["id"][0])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quadric.atlas.synthetic import write_synthetic
+from quadric.atlas.folder.synthetic import write_synthetic
 
 FOLDER = Path(__file__).parent
 

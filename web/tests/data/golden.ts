@@ -11,7 +11,7 @@ export const HOSTILE = '<img src=x onerror="window.pwned=1">';
 
 export const surfaceOf = (place: number) => SURFACES[place % SURFACES.length];
 
-/** The token of a row, by the formula of src/quadric/atlas/synthetic.py. */
+/** The token of a row, by the formula of src/quadric/atlas/folder/synthetic.py. */
 export function tokenOf(row: number): number {
   const mixed = BigInt.asUintN(64, BigInt(row) * 0x9e3779b97f4a7c15n);
   return Number((mixed >> 40n) % 1024n);

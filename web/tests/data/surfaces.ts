@@ -1,4 +1,4 @@
-/** SURFACES of src/quadric/atlas/synthetic.py: Σλp² + b·p₃ = level holds for the present points. */
+/** SURFACES of src/quadric/atlas/folder/synthetic.py: Σλp² + b·p₃ = level holds for the present points. */
 export const SURFACES = [
   { name: "ellipsoid", eigenvalues: [1, 0.7, 0.5], level: 1, slope: 0 },
   { name: "one-sheet hyperboloid", eigenvalues: [1, 0.8, -0.6], level: 1, slope: 0 },

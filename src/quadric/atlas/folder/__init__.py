@@ -1,0 +1,1 @@
+"""The folder itself: writing it, reading it, checking it."""

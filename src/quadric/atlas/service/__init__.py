@@ -1,0 +1,1 @@
+"""The server: files, the live features, and who may ask for them."""
