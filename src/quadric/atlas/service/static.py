@@ -5,7 +5,8 @@
 
 A request is looked up in a list of names and never joined to a path, and what a name leads to is
 followed to its end before it is given: it has to lie in the folder. The page is always quadric's
-own: an atlas that somebody else made may bring a script, which could ask the live features anything.
+own: an atlas that somebody else made may bring a script, and it could ask the live features
+anything.
 """
 
 from __future__ import annotations
