@@ -33,8 +33,8 @@ def main(arguments: list[str]) -> None:
     if arguments == ["test"]:
         node = find_node() or install_node()
         install_packages(node)
-        _npm(node, "run", "check")
-        _npm(node, "test")
+        run_npm(node, "run", "check")
+        run_npm(node, "test")
     elif not arguments:
         build()
     else:
@@ -48,7 +48,7 @@ def build() -> Path:
         return OUT
     node = find_node() or install_node()
     install_packages(node)
-    _npm(node, "run", "build")
+    run_npm(node, "run", "build")
     (OUT / STAMP).write_text(digest + "\n")
     return OUT
 
@@ -100,11 +100,11 @@ def install_packages(node: Path) -> None:
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
     if marker.is_file() and marker.read_text() == digest:
         return
-    _npm(node, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+    run_npm(node, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
     marker.write_text(digest)
 
 
-def _npm(node: Path, *arguments: str) -> None:
+def run_npm(node: Path, *arguments: str) -> None:
     """Run npm under this very Node; from PyPI its launcher is no link, so its script is called."""
     script = node.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     command = [str(node), str(script)] if script.is_file() else [shutil.which("npm") or "npm"]

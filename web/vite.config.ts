@@ -24,6 +24,8 @@ export default defineConfig(({ mode }) => {
       cssCodeSplit: false,
       assetsInlineLimit: 0,
       modulePreload: { polyfill: false },
+      // The wheel passes on what is bundled, and with it the terms under which it may.
+      license: { fileName: "licenses.md" },
       ...(library && {
         lib: {
           entry: `src/entries/${mode}.ts`,

@@ -41,16 +41,21 @@ def export(source: Path, form: int, out: Path) -> None:
         # A bundler escapes this; a bundle that did not would end its element early.
         if f"</{name}" in text.lower():
             raise QuadricError(f"{folder} holds </{name} in its {name}: build the page again")
+    # The terms of what is bundled go with it; nothing in them may end the comment they stand in.
+    terms = _read(folder / "licenses.md").replace("--", "- -")
     data = base64.b64encode(gzip.compress(one_form(source, form), mtime=0)).decode("ascii")
-    write_text(out, _page(f"Form {form} of {source.resolve().name}", script, style, data))
+    write_text(out, _page(f"Form {form} of {source.resolve().name}", script, style, data, terms))
 
 
-def _page(title: str, script: str, style: str, data: str) -> str:
+def _page(title: str, script: str, style: str, data: str, terms: str) -> str:
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
     return f"""<!doctype html>
+<!--
+{terms}
+-->
 <html lang="en">
 <head>
 <meta charset="utf-8">
