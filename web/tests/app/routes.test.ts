@@ -30,3 +30,11 @@ it("opens without an address, as in a notebook", () => {
   router.go({ page: "map" });
   expect(router.parameters.toString()).toBe("");
 });
+
+it("opens one page in place of another", () => {
+  const router = new Router({ window: false });
+  router.go({ page: "map" }, new URLSearchParams("q=march"));
+  router.replace({ page: "form", id: 3 });
+  expect(router.route).toEqual({ page: "form", id: 3 });
+  expect(router.parameters.toString()).toBe("");
+});
