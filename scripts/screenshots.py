@@ -2,7 +2,8 @@
 
     python scripts/screenshots.py runs/demo/atlas docs/images
 
-The forms shown are those that the run's calendar.json found to fire on months.
+The forms shown are the first of the list and the one that the run's calendar.json found to fire on
+months, in the plane in which these are best ordered and along their strongest other axis.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import argparse
 import functools
 import http.server
+import io
 import os
 import shutil
 import threading
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from quadric.atlas.folder.reader import AtlasFolder
@@ -23,6 +26,8 @@ from quadric.storage import read_json_rows
 # Without a graphics card Chromium draws on the processor only when it is told so.
 SOFTWARE = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 MONTHS = "January,February,March,April,May,June,July,August,September,October,November,December"
+COLOURS = 256
+"""Of a picture, which is then a third as large."""
 DRAWN = "name => performance.getEntriesByName(name).length > 0"
 
 
@@ -34,35 +39,39 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     url = serve(arguments.atlas)
-    form, ring = months(arguments.atlas)
+    first = f"{AtlasFolder(arguments.atlas).row(0).id}?words=1"
+    months, axes = ring(arguments.atlas)
+    chosen = f"{months}?{axes}&w={MONTHS}&words=1&alone=1&cam=-90,90,3.2"
     with sync_playwright() as playwright:
         path = os.environ.get("QUADRIC_CHROMIUM") or shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=path, args=SOFTWARE)
-        take(browser, f"{url}#/", arguments.out / "atlas-map.png", "light", 820)
-        page = f"{url}#/l/{form}"
-        take(browser, page, arguments.out / "atlas-form.png", "light", 1080)
-        take(browser, f"{page}{ring}", arguments.out / "atlas-ring.png", "light", 820)
-        take(browser, f"{page}{ring}", arguments.out / "atlas-dark.png", "dark", 820)
-        take(browser, f"{url}#/compare/{form}", arguments.out / "atlas-compare.png", "light", 820)
+        for name, place, scheme in (
+            ("map", "#/", "light"),
+            ("form", f"#/l/{first}", "light"),
+            ("dark", f"#/l/{first}", "dark"),
+            ("ring", f"#/l/{chosen}", "light"),
+            ("compare", f"#/compare/{months}?{axes}", "light"),
+        ):
+            take(browser, url + place, arguments.out / f"atlas-{name}.png", scheme)
         browser.close()
 
 
-def months(atlas: Path) -> tuple[int, str]:
-    """The form of the months, and the part of the link that looks at their ring."""
+def ring(atlas: Path) -> tuple[int, str]:
+    """The form of the months, and the part of a link that looks at their ring."""
     run = AtlasFolder(atlas).manifest.run
     if run is None:
         raise SystemExit(f"{atlas} does not say where its run lies")
     found = read_json_rows(atlas / run / "calendar.json")
     row = next(row for row in found if row["name"] == "months")
-    first, second = (axis - 1 for axis in row["order_axes"])
+    first, second = row["order_axes"]
     third = next(axis for axis in range(3) if axis not in (first, second))
-    return row["id"], f"?ax={first},{second},{third}&w={MONTHS}&words=1"
+    return row["id"], f"ax={first},{second},{third}"
 
 
-def take(browser: Browser, url: str, out: Path, scheme: str, height: int) -> None:
+def take(browser: Browser, url: str, out: Path, scheme: str) -> None:
     """One picture, once everything in it is drawn."""
     context = browser.new_context(
-        viewport={"width": 1360, "height": height},
+        viewport={"width": 1360, "height": 820},
         color_scheme="dark" if scheme == "dark" else "light",
         reduced_motion="reduce",
     )
@@ -73,7 +82,8 @@ def take(browser: Browser, url: str, out: Path, scheme: str, height: int) -> Non
     page.wait_for_function(DRAWN, arg="atlas:labels")
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(1500)
-    page.screenshot(path=out)
+    taken = Image.open(io.BytesIO(page.screenshot()))
+    taken.convert("RGB").quantize(COLOURS, kmeans=2).save(out, optimize=True)
     context.close()
 
 

@@ -34,13 +34,6 @@ SOFTWARE = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 VIEWPORT = {"width": 1280, "height": 800}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker keeps the one browser."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("browser"))
-
-
 def chromium() -> str | None:
     """$QUADRIC_CHROMIUM, else chromium on the PATH, else Playwright's own (None)."""
     return os.environ.get("QUADRIC_CHROMIUM") or shutil.which("chromium")
@@ -48,7 +41,7 @@ def chromium() -> str | None:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium, started once."""
+    """Chromium, started once by each worker."""
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium(), args=SOFTWARE)
         yield started
