@@ -63,7 +63,8 @@ def ring(atlas: Path) -> tuple[int, str]:
         raise SystemExit(f"{atlas} does not say where its run lies")
     found = read_json_rows(atlas / run / "calendar.json")
     row = next(row for row in found if row["name"] == "months")
-    first, second = row["order_axes"]
+    # The file counts axes from 1, as the page does for its reader; links count them from 0.
+    first, second = (axis - 1 for axis in row["order_axes"])
     third = next(axis for axis in range(3) if axis not in (first, second))
     return row["id"], f"ax={first},{second},{third}"
 

@@ -151,6 +151,23 @@ def test_nothing_is_printed_while_loading(
     assert capfd.readouterr() == ("", "")
 
 
+def test_nothing_is_printed_while_converting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def convert(_: Path, target: Path) -> None:
+        from tqdm.auto import tqdm
+
+        for _each in tqdm(range(3), desc="Converting"):  # as transformers' reader of GGUF files
+            pass
+        save_tiny(target)
+
+    monkeypatch.setenv("QUADRIC_CACHE", str(tmp_path))
+    monkeypatch.setattr("quadric.activations.models.package_folder", lambda *_, **__: tmp_path)
+    monkeypatch.setattr("quadric.activations.models._convert", convert)
+    load_model(DEFAULT_MODEL, dtype=torch.float32, device="cpu")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_quiet_ends_with_its_context() -> None:
     logger = logging.getLogger("huggingface_hub")
     before = logger.level

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,69 +15,26 @@ from quadric.activations.config import DataConfig
 from quadric.atlas.contract import FULL
 from quadric.atlas.folder.reader import AtlasFolder
 from quadric.atlas.folder.validate import validate
-from quadric.atlas.records import FormPoints, Page
+from quadric.atlas.records import FormPoints
 from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder
 from quadric.errors import QuadricError
 from quadric.manifolds import files
 from quadric.runs import atlas as building
-from quadric.runs import pages as paging
 from quadric.runs.atlas import build_atlas
 from quadric.runs.config import RunConfig
 from quadric.training import TrainingConfig
-from tests.atlas.tiny_run import tiny_run
+from tests.runs.tiny import (
+    D_IN,
+    ROWS,
+    VARIANTS,
+    activations,
+    make_run,
+    rows_and_pages,
+    save_model,
+    value_of,
+)
 
-D_IN, ROWS = 12, 700
-VARIANTS: dict[str, dict[str, Any]] = {
-    "vanilla": {"variant": "vanilla", "d_sae": 14},
-    "mixed": {"variant": "mixed", "d_sae": 14, "bottleneck": 1.0},
-    "composite": {"variant": "composite", "d_sae": 9, "block": 2},
-    "large composite": {"variant": "composite", "d_sae": 6, "block": 5},
-    "affine": {"variant": "composite", "d_sae": 9, "block": 2, "affine": True, "norm": "none"},
-    "affine products": {"variant": "vanilla", "d_sae": 12, "affine": True, "scale": "dimension"},
-}
-
-
-def activations() -> Tensor:
-    """Rows of a few directions each, so that forms fire on some rows and not on others."""
-    generator = torch.Generator().manual_seed(0)
-    directions = torch.randn(20, D_IN, generator=generator)
-    strengths = torch.rand(ROWS, 20, generator=generator).pow(6)
-    return strengths @ directions + 0.05 * torch.randn(ROWS, D_IN, generator=generator) + 0.3
-
-
-def save_model(folder: Path, x: Tensor, **parts: Any) -> BilinearAutoencoder:
-    """An autoencoder with two latents that share their plane, so that there is a group."""
-    model = BilinearAutoencoder(AutoencoderConfig(d_in=D_IN, **parts)).eval()
-    block = model.config.block or 1
-    with torch.no_grad():
-        for one, other in (("left", "left"), ("right", "right")):
-            source = getattr(model, one)[:block].clone()
-            getattr(model, other)[block : 2 * block] = source
-        model.right[block : 2 * block] += 0.2 * model.left[:block]
-    model.transform.fit(x)
-    model.save_pretrained(folder)
-    return model
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_random_forms() -> Iterator[None]:
-    """The nulls are tested elsewhere; most of an analysis goes into them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("quadric.manifolds.controls.FORMS", 24)
-        patch.setattr("quadric.manifolds.nulls.SHUFFLES", 5)
-        yield
-
-
-def make_run(root: Path, **parts: Any) -> Path:
-    x = activations()
-    (root / "x").mkdir()
-    np.save(root / "x" / "a.npy", x.numpy())
-    run = root / "run"
-    config = save_model(run, x, **parts).config
-    save_model(run / "twin", x, **{**parts, "seed": 1})
-    data = DataConfig(activations=str(root / "x"))
-    RunConfig(data, TrainingConfig(), {"main": config}).write(run, finished=True)
-    return run
+pytestmark = pytest.mark.usefixtures("few_random_forms")
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
@@ -89,20 +44,6 @@ def built(
     run = make_run(tmp_path_factory.mktemp("atlas"), **VARIANTS[request.param])
     build_atlas(run, run / "atlas", compare=run / "twin")
     return run, AtlasFolder(run / "atlas")
-
-
-@pytest.fixture(scope="module")
-def composite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An analysed run of composites, with an atlas of all of its forms."""
-    run = make_run(tmp_path_factory.mktemp("composite"), **VARIANTS["composite"])
-    build_atlas(run, run / "atlas")
-    return run
-
-
-def value_of(model: BilinearAutoencoder, row: Any, x: Tensor) -> np.ndarray:
-    """The form Σ_j w_j z_j, from the encoder."""
-    latents = model.double().encode(x.double()).detach()
-    return (latents[:, list(row.members)] @ torch.tensor(row.weights, dtype=torch.float64)).numpy()
 
 
 def slice_of(points: FormPoints) -> np.ndarray:
@@ -117,11 +58,6 @@ def slack(points: FormPoints) -> np.ndarray:
     steps = np.abs(p).max(0) / (2 * FULL)
     slope = np.abs(2 * p @ points.form + points.linear)
     return slope @ steps + 1e-5 * np.abs(points.value).max() + 1e-6
-
-
-def rows_and_pages(atlas: AtlasFolder) -> Iterator[tuple[Any, Page]]:
-    for place in range(atlas.manifest.forms):
-        yield atlas.row(place), atlas.page(place)
 
 
 def test_nothing_is_wrong_with_it(built: tuple[Path, AtlasFolder]) -> None:
@@ -297,21 +233,6 @@ def test_some_forms_only(built: tuple[Path, AtlasFolder], tmp_path: Path) -> Non
     assert not (tmp_path / "none").exists()
 
 
-def test_many_forms_have_fewer_points(
-    composite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(paging, "FULL_UP_TO", 8)
-    monkeypatch.setattr(paging, "FULL", 3)
-    monkeypatch.setattr(paging, "FEW_POINTS", 20)
-    monkeypatch.setattr(paging, "FEW_RANDOM", 10)
-    monkeypatch.setattr("quadric.atlas.content.points.BYTES", 4 * D_IN * 900)  # several pieces
-    build_atlas(composite, tmp_path / "atlas")
-    pages = [page for _, page in rows_and_pages(AtlasFolder(tmp_path / "atlas"))]
-    assert min(page.present.sum() for page in pages[:3]) >= 60
-    assert all(page.present.sum() == 20 for page in pages[3:])
-    assert all(len(page.rows) <= 30 for page in pages[3:])
-
-
 def test_an_older_analysis_is_made_again(composite: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(composite, run)
@@ -358,75 +279,6 @@ def test_different_transforms_are_matched_by_values(composite: Path, tmp_path: P
         assert abs(pair.overlap) == pytest.approx(np.abs(correlations).max(), abs=1e-4)
         expected = theirs[page.rows, pair.partner]
         assert np.abs(pair.points.value - expected).max() <= np.abs(expected).max() / FULL + 1e-6
-
-
-def test_windows_of_text(tmp_path: Path) -> None:
-    """Every value of a window is the form there; a window stays within its context."""
-    tiny = tiny_run(tmp_path, variant="composite", block=2)
-    build_atlas(tiny.run, tmp_path / "full")
-    assert validate(tmp_path / "full").problems == []
-    atlas = AtlasFolder(tmp_path / "full")
-    size = atlas.manifest.context_size
-    assert size == tiny.store.context_size and atlas.manifest.modality == "text"
-    x = tiny.store.gather(torch.arange(len(tiny.store)))
-    ids = tiny.store.token_ids(torch.arange(len(tiny.store))).numpy()
-    assert np.array_equal(atlas.token_ids(0, len(ids)), ids)
-    lengths = set()
-    for row, page in rows_and_pages(atlas):
-        expected = value_of(tiny.model, row, x)
-        for context in page.contexts:
-            window = np.arange(context.start, context.start + len(context.values))
-            assert np.allclose(context.values, expected[window], rtol=1e-4, atol=1e-5)
-            before, after = context.row % size, size - 1 - context.row % size
-            assert context.row - context.start == min(8, before)
-            assert window[-1] - context.row == min(3, after)
-            lengths.add(len(window))
-        assert any(row.label for row, _ in rows_and_pages(atlas))
-    assert len(lengths) > 1
-
-
-def test_neighbours_of_groups_against_dense_forms(composite: Path) -> None:
-    atlas = AtlasFolder(composite / "atlas")
-    model = BilinearAutoencoder.load_from_disk(composite).double()
-    tensor = model.tensor()
-    latents = torch.stack([tensor.interaction(one) for one in torch.eye(tensor.m).double()])
-    rows = {row.id: row for row, _ in rows_and_pages(atlas)}
-    dense = {
-        id: sum(
-            weight * latents[member]
-            for member, weight in zip(row.members, row.weights, strict=True)
-        )
-        for id, row in rows.items()
-    }
-    assert [measure.name for measure in atlas.manifest.measures] == ["gram", "subspace"]
-    for row, page in rows_and_pages(atlas):
-        own: Any = dense[row.id]
-        cosines = {
-            id: float((own * each).sum() / (own.norm() * each.norm()))  # type: ignore[union-attr]
-            for id, each in dense.items()
-            if id != row.id
-        }
-        listed = {near.id: near.overlap for near in page.neighbours if near.measure == 0}
-        best = sorted(cosines, key=lambda id: -abs(cosines[id]))[: len(listed)]
-        assert set(best) == set(listed)
-        assert all(listed[id] == pytest.approx(cosines[id], abs=1e-5) for id in listed)
-    group = next(row for row in rows.values() if row.kind == "group")
-    table = [row["id"] for row in files.read(composite)]
-    axes = dict(zip(table, files.read_axes(composite).double(), strict=True))
-    page = atlas.page_of(group.id)
-    near = [each for each in page.neighbours if each.measure == 1]
-    assert {each.id for each in near[: len(group.members)]} == set(group.members)
-    for each in near:
-        if each.id >= model.d_sae:
-            held = (axes[group.id] @ axes[each.id].T).square().sum() / 3
-            assert each.overlap == pytest.approx(float(held), abs=1e-4)
-            continue
-        values, vectors = torch.linalg.eigh(latents[each.id])
-        order = values.square().argsort(descending=True)
-        shares = values[order].square().cumsum(0) / values.square().sum()
-        rank = int((shares < 0.9).sum()) + 1
-        held = (axes[group.id] @ vectors[:, order[:rank]]).square().sum() / (3 * rank) ** 0.5
-        assert each.overlap == pytest.approx(float(held), abs=1e-4)
 
 
 def test_mistakes_are_one_line(composite: Path, tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ only safetensors are read and code that comes with a model is never run.
 from __future__ import annotations
 
 import importlib.util
+import io
 import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -192,7 +193,8 @@ def _embedded_folder() -> Path:
     make_folder(folder.parent)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
-        with quietly():
+        # The reader of GGUF files draws a bar of its own, which no setting of transformers stops.
+        with quietly(), redirect_stderr(io.StringIO()):
             _convert(source, temporary)
         temporary.rename(folder)
     except Exception as error:

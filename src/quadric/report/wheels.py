@@ -29,8 +29,8 @@ def draw(drawn: Sequence[Drawn]) -> Figure:
             axes = finding.order_axes
         else:
             first = finding.order_axes[0]
-            axes = [first, next(axis for axis in (0, 1, 2) if axis != first)]
-        flat = points[:, axes]
+            axes = [first, next(axis for axis in (1, 2, 3) if axis != first)]
+        flat = points[:, [axis - 1 for axis in axes]]
         colours = places / max(1, key.places - 1)
         cmap = "twilight" if key.cyclic else "viridis"
         panel.scatter(*flat.T, c=colours, cmap=cmap, vmin=0, vmax=1, s=6, alpha=0.5, linewidths=0)
@@ -46,7 +46,7 @@ def draw(drawn: Sequence[Drawn]) -> Figure:
             f"{finding.order_null:.2f}, p = {finding.order_p_value:.3f}",
             fontsize=8,
         )
-        panel.set_xlabel(f"axis {axes[0] + 1}", fontsize=8)
-        panel.set_ylabel(f"axis {axes[1] + 1}", fontsize=8)
+        panel.set_xlabel(f"axis {axes[0]}", fontsize=8)
+        panel.set_ylabel(f"axis {axes[1]}", fontsize=8)
         panel.tick_params(labelsize=6)
     return figure

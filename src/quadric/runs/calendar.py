@@ -57,7 +57,7 @@ class Finding:
     order: float
     """Order of the class in the best plane (or along the best axis) of the row's axes."""
     order_axes: list[int]
-    """That plane or axis."""
+    """That plane or axis; axes count from 1."""
     order_p_value: float
     """Against as many tries with shuffled classes."""
     order_null: float
@@ -112,7 +112,7 @@ def find_calendar(folder: Path, *, rows_searched: int) -> list[Finding]:
                 energy_ratio=ratio[best].item(),
                 rows=len(here),
                 order=whole.value,
-                order_axes=list(whole.axes),
+                order_axes=[axis + 1 for axis in whole.axes],
                 order_p_value=whole.p_value,
                 order_null=whole.null_mean,
                 slice_order=inside.value,

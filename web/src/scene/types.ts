@@ -112,7 +112,8 @@ export interface MapEvents {
 
 /**
  * Both views are made by functions in scene/cloud.ts and scene/map.ts that throw NoWebGL where the
- * browser has none; scene/flat.ts then offers the same interfaces on a 2-D canvas.
+ * browser has none; scene/flat.ts offers the same interfaces on a 2-D canvas, and scene/either.ts
+ * whichever the browser can draw.
  */
 export class NoWebGL extends Error {
   override name = "NoWebGL";
