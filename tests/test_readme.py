@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder
+from quadric.vision import Recipe, train
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -37,6 +38,8 @@ def test_every_block_of_the_docs(
 ) -> None:
     config = AutoencoderConfig(d_in=8, d_sae=6, variant="composite")
     BilinearAutoencoder(config).save_pretrained(tmp_path / "runs" / "demo")
+    if "runs/digits" in page.read_text():
+        train(Recipe(dataset="digits"), tmp_path / "runs" / "digits")
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S):

@@ -19,8 +19,9 @@ from quadric.atlas.commands import atlas
 from quadric.autoencoders.config import AutoencoderConfig
 from quadric.errors import QuadricError
 from quadric.experiments.experiment import Settings
+from quadric.experiments.vision.settings import VisionSettings
 from quadric.flags import chosen, config_flags
-from quadric.terminal import Commands, answer, as_json, progress, run_argument
+from quadric.terminal import Commands, Deferred, answer, as_json, progress, run_argument
 from quadric.training.config import TrainingConfig
 
 EXTRAS = {
@@ -151,12 +152,17 @@ def inspect(
 @commands.command()
 @click.argument("name", required=False)
 @click.option("--list", "as_list", is_flag=True, help="Name every experiment.")
-@click.option("--quick", is_flag=True, help="Two minutes on SmolLM2-135M and two cores.")
+@click.option(
+    "--quick/--full", "quick", default=False,
+    help="--quick: two minutes on two cores, with SmolLM2-135M or 8×8 digits.  [default: full]",
+)  # fmt: skip
 @click.option(
     "--out", type=click.Path(path_type=Path), help="The folder to write.  [runs/experiments/NAME]"
 )
 @click.option("--run", type=click.Path(path_type=Path), help="Show this run's manifolds.")
-@config_flags(Settings, HarvestConfig, DataConfig, leave_out=("activations_hook", "stream"))
+@config_flags(
+    Settings, HarvestConfig, DataConfig, VisionSettings, leave_out=("activations_hook", "stream")
+)
 @as_json
 def experiment(
     name: str | None,
@@ -169,21 +175,21 @@ def experiment(
 ) -> None:
     """Remake the published figure NAME: data, a picture and a comparison with the paper.
 
-    --list names them. Without --quick the settings are long ones, for any model and an accelerator.
+    --list names them; vision stands for all experiments on image classifiers. The full settings
+    are long ones, for any model and an accelerator. What was trained is kept, and a suite that was
+    stopped goes on where it was.
     """
-    from quadric.experiments import perform, registry
+    from quadric.experiments import requests
 
     if as_list:
-        listed = registry.listing()
-        lines = [f"{one['name']:<16}{one['title']}" for one in listed]
+        listed = requests.listing()
+        lines = [f"{one['name']:<20}{one['title']}" for one in listed]
         return answer(listed, "\n".join(lines), as_json)
     if name is None:
         raise click.UsageError("give the NAME of an experiment, or --list")
-    found = registry.find(name)
-    request = perform.request_for(found, values, quick=quick, run=run, console=progress())
     out = out or Path("runs/experiments") / name
-    outcome = perform.perform(found, request, out, quick=quick)
-    return answer(outcome, perform.sentence(outcome, out), as_json)
+    outcome, text = requests.run(name, values, out, quick=quick, run=run, console=progress())
+    return answer(outcome, text, as_json)
 
 
 @commands.command()
@@ -334,6 +340,13 @@ def bench_manifolds(quick: bool, out: Path, as_json: bool) -> None:
 
 
 commands.add_command(atlas)
+commands.add_command(
+    Deferred(
+        "vision",
+        "Train image classifiers and read their weights.",
+        "quadric.experiments.vision.commands",
+    )
+)
 
 
 def main() -> NoReturn:

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quadric.vision.augment import AugmentConfig
 from quadric.vision.classifier import ImageClassifier
 from quadric.vision.config import ClassifierConfig, FitConfig, Recipe
+from quadric.vision.data.augment import AugmentConfig
 from quadric.vision.files import Trained
 from quadric.vision.store import train
 

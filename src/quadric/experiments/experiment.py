@@ -119,6 +119,8 @@ class Comparison:
     """What decided ``agrees``."""
     figures: dict[str, float | int | None]
     """The figures behind the sentence."""
+    lines: list[dict[str, str]] = field(default_factory=list)
+    """Rows of a table quantity | paper | reproductions | ours, where others published figures."""
 
 
 @dataclass(frozen=True)

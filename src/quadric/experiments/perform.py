@@ -12,14 +12,17 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quadric.activations.config import DataConfig, HarvestConfig
 from quadric.errors import QuadricError
-from quadric.experiments.experiment import QUICK_TOKENS, Experiment, Request, Settings
+from quadric.experiments.experiment import QUICK_TOKENS, Experiment, Measured, Request, Settings
 from quadric.flags import chosen
 from quadric.report.figures import save
 from quadric.storage import make_folder, replacing, write_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DATA, PICTURE, TABLE = "experiment.json", "picture.png", "table.parquet"
 
@@ -88,10 +91,7 @@ def perform(
     started = time.monotonic()
     measured = experiment.measure(request)
     comparison = experiment.compare(measured)
-    save(experiment.draw(measured), out / PICTURE)
-    if measured.table:
-        _write_table(measured.table, out / TABLE)
-    outcome = {
+    head = {
         "name": experiment.name,
         "title": experiment.title,
         "quick": quick,
@@ -100,9 +100,26 @@ def perform(
         "data_config": dataclasses.asdict(request.data),
         "published": {"statement": experiment.statement, "source": experiment.source},
         "comparison": dataclasses.asdict(comparison),
-        "data": measured.data,
-        "seconds": time.monotonic() - started,
     }
+    return write_outcome(out, head, measured, experiment.draw(measured), started)
+
+
+def write_outcome(
+    out: Path, head: dict[str, Any], measured: Measured, figure: Figure, started: float
+) -> dict[str, Any]:
+    """Write an experiment's files and return what ``experiment.json`` holds.
+
+    Args:
+        out: the folder.
+        head: what goes before the data.
+        measured: data and rows.
+        figure: the picture.
+        started: when the measurement began, by ``time.monotonic``.
+    """
+    save(figure, out / PICTURE)
+    if measured.table:
+        _write_table(measured.table, out / TABLE)
+    outcome = {**head, "data": measured.data, "seconds": time.monotonic() - started}
     write_json(out / DATA, outcome)
     return outcome
 

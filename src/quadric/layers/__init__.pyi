@@ -2,5 +2,5 @@ from .gates import Gate as Gate
 from .gates import apply_gate as apply_gate
 from .layer import GatedLayer as GatedLayer
 from .layer import Space as Space
-from .wrap import find_layers as find_layers
-from .wrap import wrap as wrap
+from .wrapping import find_layers as find_layers
+from .wrapping import wrap as wrap

@@ -116,9 +116,9 @@ def boolean_layer(
     products = [_with_bias(f) if bias else _without_bias(f) for f in functions]
     each = len(products[0].left)
     out = torch.eye(len(tables), dtype=torch.float64).repeat_interleave(each, dim=1)
-    layer = GatedLayer(
-        sizes[0], out.shape[1], len(tables), bias=bias, out_bias=bias
-    ).to(dtype or torch.get_default_dtype())  # fmt: skip
+    with torch.random.fork_rng(devices=[]):  # its random start is overwritten
+        layer = GatedLayer(sizes[0], out.shape[1], len(tables), bias=bias, out_bias=bias)
+    layer = layer.to(dtype or torch.get_default_dtype())
     assert layer.out is not None
     weights = {
         layer.left.weight: [p.left for p in products],

@@ -122,9 +122,12 @@ class GatedLayer(nn.Module):
             )
         if embed is None:
             return tensor
-        return tensor.with_input_basis(
-            lift_basis(embed.detach()) if self.lifted else embed.detach()
-        )
+        if embed.ndim != 2 or len(embed) != self.left.in_features:
+            raise QuadricError(
+                f"embed has shape {tuple(embed.shape)}, expected ({self.left.in_features}, p)"
+            )
+        embed = embed.detach().to(tensor.left)
+        return tensor.with_input_basis(lift_basis(embed) if self.lifted else embed)
 
     def terms(self, x: Float[Tensor, "*batch d_in"]) -> Terms:
         """Interaction, linear and constant part of the outputs, which sum to layer(x).

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -38,8 +39,8 @@ class PairTask:
 
     inputs: int = 5
     """Number n of inputs, 2 to 10."""
-    hidden: int = 10
-    """Products of the layer; exact solutions need one for each of the n(n−1)/2 pairs."""
+    hidden: int = 15
+    """Products of the layer; n(n−1)/2, one per pair, are enough, and a few more train better."""
     bias: bool = False
     """Whether the two factors have biases."""
     low: float = 0.0
@@ -94,6 +95,50 @@ class PairTask:
         return constant + linear[0] * first + linear[1] * second + 2 * pairs[0, 1] * first * second
 
 
+class Learnt(NamedTuple):
+    """What a layer computes on the numbers that it reads: xᵀA_kx + ℓ_k·x + c_k for every pair k."""
+
+    forms: Float[Tensor, "pairs n n"]
+    """A_k, symmetric."""
+    linear: Float[Tensor, "pairs n"]
+    """ℓ_k, all of it from biases."""
+    constant: Float[Tensor, "pairs"]
+    """c_k, all of it from biases."""
+
+
+def read(layer: GatedLayer) -> Learnt:
+    """The layer's forms, linear rows and constants, in float64.
+
+    Raises:
+        QuadricError: its gate is not linear.
+    """
+    tensor = layer.tensor().to(dtype=torch.float64)
+    eye = torch.eye(tensor.m, dtype=torch.float64)
+    if layer.lifted:
+        quadratic, linear, constant = tensor.parts()
+    else:
+        quadratic, linear = tensor, eye.new_zeros(tensor.m, tensor.d)
+        constant = eye.new_zeros(tensor.m)
+    return Learnt(torch.stack([quadratic.interaction(u) for u in eye]), linear, constant)
+
+
+def forms(gate: str, inputs: int) -> Float[Tensor, "pairs n n"]:
+    """The forms of a layer without biases that computes the gate of all pairs on {0, 1}ⁿ.
+
+    They are unique: ½b off the diagonal and a on it, for the pair's two inputs; zero elsewhere.
+
+    Raises:
+        QuadricError: the gate is unknown, or is not 0 where both inputs are.
+    """
+    boolean_layer(gate, bias=False)
+    task, function = PairTask(inputs), multilinear(gate)
+    block = function.pairs + torch.diag(function.linear)
+    found = block.new_zeros(len(task.pairs), inputs, inputs)
+    for place, (i, j) in enumerate(task.pairs):
+        found[place, [[i], [j]], [i, j]] = block
+    return found
+
+
 def exact(gate: str, inputs: int) -> GatedLayer:
     """The layer with one product per pair that computes the gate of all pairs, on {0, 1}ⁿ.
 
@@ -112,9 +157,9 @@ def exact(gate: str, inputs: int) -> GatedLayer:
         for made, given in ((layer.left, one.left), (layer.right, one.right)):
             for row, pair in enumerate(task.pairs):
                 made.weight[row, list(pair)] = given.weight[0]
-            made.bias += given.bias
+            made.bias.copy_(given.bias.expand(count))
         layer.out.weight.copy_(torch.eye(count))
-        layer.out.bias += one.out.bias
+        layer.out.bias.copy_(one.out.bias.expand(count))
     return layer
 
 
@@ -130,21 +175,19 @@ def learn(gates: Sequence[str], task: PairTask, seeds: Sequence[int]) -> list[li
     x = task.encode(bits)
     targets = torch.stack([task.targets(gate) for gate in gates for _ in seeds])
     layers = [_start(task, seed) for _ in gates for seed in seeds]
-    parameters, _ = torch.func.stack_module_state(list(layers))
-    skeleton = layers[0]
-
-    def answer(weights: dict[str, Tensor]) -> Tensor:
-        return torch.func.functional_call(skeleton, weights, (x,))
-
-    optimiser = torch.optim.Adam(parameters.values(), lr=task.lr)
+    weights = {
+        name: torch.stack([layer.state_dict()[name] for layer in layers]).requires_grad_()
+        for name in layers[0].state_dict()
+    }
+    optimiser = torch.optim.Adam(weights.values(), lr=task.lr, fused=True)
     for _ in range(task.steps):
-        error = torch.func.vmap(answer)(parameters) - targets
+        error = _answers(weights, x) - targets
         loss = (error.square().mean(dim=2) * chances).sum()
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
     for place, layer in enumerate(layers):
-        layer.load_state_dict({name: weight[place] for name, weight in parameters.items()})
+        layer.load_state_dict({name: weight[place] for name, weight in weights.items()})
     return [layers[i : i + len(seeds)] for i in range(0, len(layers), len(seeds))]
 
 
@@ -152,3 +195,13 @@ def _start(task: PairTask, seed: int) -> GatedLayer:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return GatedLayer(task.inputs, task.hidden, len(task.pairs), bias=task.bias)
+
+
+def _answers(
+    weights: dict[str, Tensor], x: Float[Tensor, "2**n n"]
+) -> Float[Tensor, "layers 2**n pairs"]:
+    """What many layers without a gate answer, from their stacked weights."""
+    left, right = (x @ weights[f"{side}.weight"].mT for side in ("left", "right"))
+    if "left.bias" in weights:
+        left, right = left + weights["left.bias"][:, None], right + weights["right.bias"][:, None]
+    return (left * right) @ weights["out.weight"].mT

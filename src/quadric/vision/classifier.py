@@ -25,7 +25,7 @@ from quadric.layers.layer import GatedLayer, Space, lift_basis
 from quadric.vision.config import ClassifierConfig
 
 if TYPE_CHECKING:
-    from quadric.vision.images import Images
+    from quadric.vision.data.images import Images
 
 
 class ImageClassifier(nn.Module):

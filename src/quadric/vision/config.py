@@ -12,7 +12,7 @@ from quadric.errors import QuadricError
 from quadric.layers.gates import Gate, check_gate
 from quadric.layers.layer import Side
 from quadric.settings import from_dict
-from quadric.vision.augment import AugmentConfig
+from quadric.vision.data.augment import AugmentConfig
 
 
 @dataclass(frozen=True)

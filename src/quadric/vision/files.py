@@ -18,9 +18,9 @@ from quadric.errors import QuadricError
 from quadric.storage import make_folder, read_json, read_tensors, write_json, write_tensors
 from quadric.vision.classifier import ImageClassifier
 from quadric.vision.config import Recipe
-from quadric.vision.datasets import open_images
-from quadric.vision.images import ImageData
-from quadric.vision.target import target_task
+from quadric.vision.data.datasets import open_images
+from quadric.vision.data.images import ImageData
+from quadric.vision.data.target import target_task
 
 CONFIG, WEIGHTS = "classifier.json", "classifier.safetensors"
 ARCHITECTURE = "bilinear_image_classifier"
@@ -102,12 +102,13 @@ def save(
     return load(folder)
 
 
-def load(folder: Path) -> Trained:
+def load(folder: str | Path) -> Trained:
     """Read a trained classifier.
 
     Raises:
         QuadricError: a file is missing, damaged or of another kind.
     """
+    folder = Path(folder)
     path = folder / CONFIG
     if not path.is_file():
         raise QuadricError(f"{folder} holds no trained image classifier: {CONFIG} is missing")

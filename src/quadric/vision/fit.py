@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 
 from quadric.errors import QuadricError
-from quadric.vision.augment import AugmentConfig, augment
 from quadric.vision.classifier import ImageClassifier
 from quadric.vision.config import FitConfig
-from quadric.vision.images import Images
+from quadric.vision.data.augment import AugmentConfig, augment
+from quadric.vision.data.images import Images
 
 EVALUATE_AT_ONCE = 8192
 """Images per piece where no gradient is needed."""

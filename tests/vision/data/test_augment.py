@@ -12,7 +12,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from quadric.errors import QuadricError
-from quadric.vision.augment import AugmentConfig, augment
+from quadric.vision.data.augment import AugmentConfig, augment
 
 SHAPE = (6, 9, 2)
 OFF = AugmentConfig(noise=0)

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from quadric.errors import QuadricError
-from quadric.vision.images import ImageData, Images
+from quadric.vision.data.images import ImageData, Images
 
 _PUBLISHED = 6
 """The target of the published figure: training image 6 of MNIST, a 1."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from quadric.errors import QuadricError
-from quadric.vision.idx import LARGEST, read_idx
+from quadric.vision.data.idx import LARGEST, read_idx
 
 VALUES = np.arange(2 * 3 * 5, dtype=np.uint8).reshape(2, 3, 5)
 

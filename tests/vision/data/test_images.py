@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from quadric.errors import QuadricError
-from quadric.vision.images import ImageData, Images
+from quadric.vision.data.images import ImageData, Images
 
 SHAPE = (3, 4, 2)
 CLASSES = ("cat", "dog", "fish")

@@ -1,0 +1,92 @@
+"""From what a user typed after ``quadric experiment`` to an experiment that runs.
+
+Experiments on language models take a model and a text, those on image classifiers a data set; a
+flag that the one kind does not know is refused rather than ignored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quadric.activations.config import DataConfig, HarvestConfig
+from quadric.errors import QuadricError, nearest
+from quadric.experiments import perform, registry
+from quadric.experiments.experiment import Settings
+from quadric.experiments.vision.settings import FULL, QUICK, VisionSettings
+from quadric.flags import chosen
+from quadric.settings import fields
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+VISION = "vision"
+PREFIX = "vision-"
+
+
+def listing() -> list[dict[str, str]]:
+    """Name, title, published statement and source of every experiment."""
+    from quadric.experiments.vision.registry import every
+
+    images = [
+        {
+            "name": PREFIX + experiment.name,
+            "title": experiment.title,
+            "statement": experiment.statement,
+            "source": experiment.source,
+        }
+        for experiment in every()
+    ]
+    return registry.listing() + images
+
+
+def run(
+    name: str,
+    values: Mapping[str, Any],
+    out: Path,
+    *,
+    quick: bool,
+    run: Path | None = None,
+    console: Console | None = None,
+) -> tuple[Any, str]:
+    """Run an experiment, or all on image classifiers; what its file holds, and that as text.
+
+    Raises:
+        QuadricError: there is no such experiment, a flag does not apply to it, or it failed.
+    """
+    if name != VISION and not name.startswith(PREFIX):
+        if name not in registry.EXPERIMENTS:
+            known = [*registry.EXPERIMENTS, VISION]
+            raise QuadricError(
+                f"no experiment {name!r}{nearest(name, known) or '; there are ' + ', '.join(known)}"
+            )
+        _check_flags(name, values, Settings, HarvestConfig, DataConfig)
+        found = registry.find(name)
+        request = perform.request_for(found, values, quick=quick, run=run, console=console)
+        outcome = perform.perform(found, request, out, quick=quick)
+        return outcome, perform.sentence(outcome, out)
+    if run is not None:
+        raise QuadricError(f"--run applies to manifolds, not to {name}")
+    _check_flags(name, values, VisionSettings)
+    settings = dataclasses.replace(QUICK if quick else FULL, **chosen(VisionSettings, values))
+    from quadric.experiments.vision import registry as images
+    from quadric.experiments.vision import suite
+
+    if name != VISION:
+        one = images.find(name.removeprefix(PREFIX))
+        outcome = suite.perform(one, settings, out, quick=quick, console=console)
+        return outcome, perform.sentence(outcome, out)
+    outcomes = suite.suite(images.every(), settings, out, quick=quick, console=console)
+    sentences = [
+        perform.sentence(each, out / each["name"].removeprefix(PREFIX)) for each in outcomes
+    ]
+    return outcomes, "\n\n".join([*sentences, f"all figures: {out / suite.TABLE}"])
+
+
+def _check_flags(name: str, values: Mapping[str, Any], *configs: type) -> None:
+    known = {field.name for config in configs for field in fields(config)}
+    for key, value in values.items():
+        if value is not None and key not in known:
+            raise QuadricError(f"--{key.replace('_', '-')} does not apply to {name}")

@@ -1,0 +1,88 @@
+"""Trained models by size: runs of one recipe that differ in their seed, at one or more widths."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from quadric.errors import QuadricError
+from quadric.vision.config import Recipe
+from quadric.vision.files import Trained
+
+
+class Size(NamedTuple):
+    """How large a model is; sizes sort by width."""
+
+    width: int
+    """Inputs of the bilinear block, and so eigenvectors of a class."""
+    products: int
+    """Products of the block."""
+
+    @property
+    def label(self) -> str:
+        """The width, followed by the products where they are not as many."""
+        if self.width == self.products:
+            return str(self.width)
+        return f"{self.width}×{self.products}"
+
+
+def by_size(models: Sequence[Trained]) -> dict[Size, list[Trained]]:
+    """The runs of every size, smallest size first.
+
+    Raises:
+        QuadricError: the models differ in more than size and seed, or two of them in nothing.
+    """
+    first = models[0]
+    groups: dict[Size, list[Trained]] = {}
+    for trained in models:
+        _check_alike(first, trained)
+        parts = trained.recipe.classifier
+        width = trained.model.d_in if parts.d_embed is None else parts.d_embed
+        groups.setdefault(Size(width, parts.d_hidden), []).append(trained)
+    for size, runs in groups.items():
+        seeds = [trained.recipe.fit.seed for trained in runs]
+        twice = next((seed for seed in seeds if seeds.count(seed) > 1), None)
+        if twice is not None:
+            raise QuadricError(
+                f"two models of size {size.label} have seed {twice}: name runs of different seeds"
+            )
+    return dict(sorted(groups.items()))
+
+
+def _check_alike(first: Trained, other: Trained) -> None:
+    ours, theirs = _kept(first.recipe), _kept(other.recipe)
+    for key, value in ours.items():
+        if theirs[key] != value:
+            raise QuadricError(
+                f"{first.path.name} has {key} {value!r} and {other.path.name} {theirs[key]!r}: "
+                "name models that differ only in size and seed"
+            )
+
+
+def _kept(recipe: Recipe) -> dict[str, Any]:
+    """What runs of one recipe share: everything but sizes, seed and snapshots."""
+    same = dataclasses.replace(
+        recipe,
+        classifier=dataclasses.replace(recipe.classifier, d_embed=None, d_hidden=1),
+        fit=dataclasses.replace(recipe.fit, seed=0, snapshots=0),
+    )
+    flat: dict[str, Any] = {}
+    for key, value in same.as_dict().items():
+        parts = value.items() if isinstance(value, dict) else ()
+        flat |= {f"{key}.{part}": each for part, each in parts} if parts else {key: value}
+    return flat
+
+
+def colours(count: int) -> list[tuple[float, float, float, float]]:
+    """A colour for every size, from dark (smallest) to light, told apart in grey too."""
+    from matplotlib import colormaps
+
+    shades = colormaps["viridis"]
+    return [shades(0.85 * place / max(1, count - 1)) for place in range(count)]
+
+
+def percent(mean: float, half: float | None, digits: int = 1) -> str:
+    """A share as percent, with half the width of its interval where there is one."""
+    spread = "" if half is None else f" ± {100 * half:.{digits}f}"
+    return f"{100 * mean:.{digits}f}{spread} %"
