@@ -98,9 +98,9 @@ def test_one_seed_or_one_model_decides_nothing() -> None:
 
 
 def test_unlike_models_are_refused() -> None:
-    with pytest.raises(QuadricError, match="differ in their classifier: name models"):
+    with pytest.raises(QuadricError, match=r"has classifier\.d_embed 12 and .* 8: name models that differ only in"):
         EXPERIMENT.analyse([digits_model(0), digits_model(0, 8)], Options())
-    with pytest.raises(QuadricError, match="differ in their fit"):
+    with pytest.raises(QuadricError, match=r"has fit\.\w+ "):
         EXPERIMENT.analyse([digits_model(0), trained(0.0, 0.0, 0)], Options())
     with pytest.raises(QuadricError, match="k is 0"):
         Options(k=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from quadric.errors import QuadricError
 from quadric.vision.config import Recipe
@@ -20,13 +21,24 @@ def check_alike(
         varied: the names of that, for the message.
 
     Raises:
-        QuadricError: two recipes still differ; the message names the two models and the part.
+        QuadricError: two recipes still differ; the message names the models and the field.
     """
     for trained in models[1:]:
-        first, other = (without(model.recipe).as_dict() for model in (models[0], trained))
-        for part in first:
-            if first[part] != other[part]:
+        ours, theirs = (_flat(without(model.recipe)) for model in (models[0], trained))
+        for key, value in ours.items():
+            if theirs[key] != value:
                 raise QuadricError(
-                    f"{trained.path} and {models[0].path} differ in their {part}: name models that "
-                    f"differ in {varied} only"
+                    f"{models[0].path} has {key} {value!r} and {trained.path} {theirs[key]!r}: "
+                    f"name models that differ only in {varied}"
                 )
+
+
+def _flat(recipe: Recipe) -> dict[str, Any]:
+    """Every field by its dotted name."""
+    flat: dict[str, Any] = {}
+    for key, value in recipe.as_dict().items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{part}": each for part, each in value.items()}
+        else:
+            flat[key] = value
+    return flat

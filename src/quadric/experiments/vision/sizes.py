@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from quadric.errors import QuadricError
+from quadric.experiments.vision.alike import check_alike
 from quadric.vision.config import Recipe
 from quadric.vision.files import Trained
 
@@ -33,10 +34,9 @@ def by_size(models: Sequence[Trained]) -> dict[Size, list[Trained]]:
     Raises:
         QuadricError: the models differ in more than size and seed, or two of them in nothing.
     """
-    first = models[0]
+    check_alike(models, _base, "size and seed")
     groups: dict[Size, list[Trained]] = {}
     for trained in models:
-        _check_alike(first, trained)
         parts = trained.recipe.classifier
         width = trained.model.d_in if parts.d_embed is None else parts.d_embed
         groups.setdefault(Size(width, parts.d_hidden), []).append(trained)
@@ -50,28 +50,13 @@ def by_size(models: Sequence[Trained]) -> dict[Size, list[Trained]]:
     return dict(sorted(groups.items()))
 
 
-def _check_alike(first: Trained, other: Trained) -> None:
-    ours, theirs = _kept(first.recipe), _kept(other.recipe)
-    for key, value in ours.items():
-        if theirs[key] != value:
-            raise QuadricError(
-                f"{first.path.name} has {key} {value!r} and {other.path.name} {theirs[key]!r}: "
-                "name models that differ only in size and seed"
-            )
-
-
-def _kept(recipe: Recipe) -> dict[str, Any]:
-    """What runs of one recipe share: everything but sizes, seed and snapshots."""
-    same = dataclasses.replace(
+def _base(recipe: Recipe) -> Recipe:
+    """The recipe without what runs may differ in: sizes, seed and snapshots."""
+    return dataclasses.replace(
         recipe,
         classifier=dataclasses.replace(recipe.classifier, d_embed=None, d_hidden=1),
         fit=dataclasses.replace(recipe.fit, seed=0, snapshots=0),
     )
-    flat: dict[str, Any] = {}
-    for key, value in same.as_dict().items():
-        parts = value.items() if isinstance(value, dict) else ()
-        flat |= {f"{key}.{part}": each for part, each in parts} if parts else {key: value}
-    return flat
 
 
 def colours(count: int) -> list[tuple[float, float, float, float]]:
