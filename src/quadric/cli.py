@@ -175,8 +175,9 @@ def experiment(
 ) -> None:
     """Remake the published figure NAME: data, a picture and a comparison with the paper.
 
-    --list names them; vision stands for all experiments on image classifiers. The full settings
-    are long ones, for any model and an accelerator. What was trained is kept, and a suite that was
+    --list names them; vision stands for all experiments on image classifiers, which take the flags
+    that speak of images and no others. The full settings are long ones, for any model and an
+    accelerator. What a suite of image experiments trained and measured is kept, and one that was
     stopped goes on where it was.
     """
     from quadric.experiments import requests

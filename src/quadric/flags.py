@@ -7,8 +7,7 @@ what its user typed from what was not mentioned.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -26,17 +25,13 @@ def config_flags(*configs: type, leave_out: tuple[str, ...] = ()) -> Callable[[F
     """
 
     def decorate(command: F) -> F:
-        seen: dict[str, Field] = {}
+        seen: dict[str, list[Field]] = {}
         for config in configs:
             for field in fields(config):
-                if field.name in leave_out:
-                    continue
-                first = seen.setdefault(field.name, field)
-                if first.doc != field.doc:
-                    both = f"{first.doc} {field.doc}"
-                    seen[field.name] = dataclasses.replace(first, doc=both)
-        for field in reversed(seen.values()):
-            command = _flag(field)(command)
+                if field.name not in leave_out:
+                    seen.setdefault(field.name, []).append(field)
+        for same in reversed(seen.values()):
+            command = _flag(same)(command)
         return command
 
     return decorate
@@ -70,14 +65,26 @@ def parse_assignments(config: type, text: str) -> tuple[str, dict[str, Any]]:
     return name, values
 
 
-def _flag(field: Field) -> Callable[[F], F]:
+def _flag(same: Sequence[Field]) -> Callable[[F], F]:
+    """One flag for fields of one name."""
+    field = same[0]
     name = field.name.replace("_", "-")
-    default = "" if field.default in (None, "") else f"  [default: {_shown(field.default)}]"
     declaration = f"--{name}/--no-{name}" if field.kind is bool else f"--{name}"
     kind = click.Choice(field.choices) if field.choices else field.kind
     return click.option(
-        declaration, field.name, type=kind, default=None, help=field.doc + default, metavar=None
+        declaration, field.name, type=kind, default=None, help=_help(same), metavar=None
     )
+
+
+def _help(same: Sequence[Field]) -> str:
+    """What each field says of the flag, with its default where they differ."""
+    defaults = [
+        "" if field.default in (None, "") else f"  [default: {_shown(field.default)}]"
+        for field in same
+    ]
+    if len(set(defaults)) == 1:
+        return " ".join(dict.fromkeys(field.doc for field in same)) + defaults[0]
+    return "  ".join(field.doc + default for field, default in zip(same, defaults, strict=True))
 
 
 def _shown(default: Any) -> str:

@@ -21,21 +21,22 @@ class VisionSettings:
     """
 
     dataset: str = "mnist"
-    """Images: digits, mnist-sample, mnist, fashion-mnist, a folder of IDX files or a hub id."""
+    """For images: digits, mnist-sample, mnist, fashion-mnist, a folder of IDX files or a hub id."""
     sizes: str = "30,100,300"
-    """Comma-separated widths of embedding and hidden layer; where one is enough, the middle one."""
+    """For images: comma-separated widths of embedding and hidden layer; where one is enough, the
+    middle one."""
     seeds: int = 3
-    """How many seeds of each model."""
+    """For images: how many seeds of each model."""
     epochs: int = 25
-    """Passes over the training images."""
+    """For images: passes over the training set."""
     batch_size: int = 512
-    """Images per step; 25 passes are as many steps as the paper's 100 of 2,048."""
+    """For images: how many per step; 25 passes are as many steps as the paper's 100 of 2,048."""
     lr: float = 1e-3
-    """Peak learning rate."""
+    """For images: peak learning rate."""
     weight_decay: float = 1.0
-    """AdamW's weight decay, where the figure does not vary it."""
+    """For images: AdamW's weight decay, where the figure does not vary it."""
     noise: float = 0.4
-    """Standard deviation of input noise per pixel, where the figure does not fix it."""
+    """For images: standard deviation of input noise per pixel, where the figure does not fix it."""
 
     def __post_init__(self) -> None:
         """Check the ranges that the recipes do not check."""
