@@ -4,6 +4,7 @@
 
 The forms shown are the first of the list and the one that the run's calendar.json found to fire on
 months, in the plane in which these are best ordered and along their strongest other axis.
+With ``--classifier`` the pictures of an image classifier's atlas are taken as well.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("atlas", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--classifier", type=Path, help="an atlas of an image classifier")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     url = serve(arguments.atlas)
@@ -53,7 +55,18 @@ def main() -> None:
             ("compare", f"#/compare/{months}?{axes}", "light"),
         ):
             take(browser, url + place, arguments.out / f"atlas-{name}.png", scheme)
+        if arguments.classifier is not None:
+            pictures(browser, arguments.classifier, arguments.out / "vision")
         browser.close()
+
+
+def pictures(browser: Browser, atlas: Path, out: Path) -> None:
+    """The gallery of the classes, and the fifth class."""
+    out.mkdir(exist_ok=True)
+    url = serve(atlas)
+    take(browser, f"{url}#/gallery", out / "atlas-gallery.png", "light", height=690)
+    form = AtlasFolder(atlas).row(4).id
+    take(browser, f"{url}#/l/{form}", out / "atlas-class.png", "light", height=1060)
 
 
 def ring(atlas: Path) -> tuple[int, str]:
@@ -69,10 +82,10 @@ def ring(atlas: Path) -> tuple[int, str]:
     return row["id"], f"ax={first},{second},{third}"
 
 
-def take(browser: Browser, url: str, out: Path, scheme: str) -> None:
+def take(browser: Browser, url: str, out: Path, scheme: str, height: int = 820) -> None:
     """One picture, once everything in it is drawn."""
     context = browser.new_context(
-        viewport={"width": 1360, "height": 820},
+        viewport={"width": 1360, "height": height},
         color_scheme="dark" if scheme == "dark" else "light",
         reduced_motion="reduce",
     )

@@ -30,6 +30,15 @@ def bundle_folder(kind: Literal["page", "single", "widget"]) -> Path:
     return folder
 
 
+def add_page(folder: Path) -> str | None:
+    """Put the page into the atlas in ``folder``; why not, where it has not been built."""
+    try:
+        copy_page(folder)
+    except QuadricError as error:
+        return str(error)
+    return None
+
+
 def copy_page(folder: Path) -> None:
     """Put the page into the atlas in ``folder``, in place of an older one.
 

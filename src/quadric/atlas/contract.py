@@ -49,7 +49,7 @@ Modality = Literal["text", "image", "vector"]
 """What a row of the store is: a token in its text, an image, or just a vector."""
 
 KINDS = ("latent", "composite", "group", "composed", "output")
-"""``kind``: a product, a sum of products, a group of latents, a form put together by a reader, an
+"""``kind``: a product, a sum of products, a group of latents, a form put together from others, an
 output of a bilinear layer."""
 SHAPES = ("unscored", "blob", "clusters", "curved", "ring")
 """``shape``: what the evidence says of its points."""

@@ -109,42 +109,75 @@ def _one_pass(
     drop_first: int,
     visit: Visit | None,
 ) -> list[Points]:
-    count = len(part)
-    widest = max(len(candidate.axes) for candidate in part)
-    # Candidates with fewer axes get zero rows, along which nothing is present.
-    axes = torch.zeros(count, widest, model.d_in)
-    for i, candidate in enumerate(part):
-        axes[i, : len(candidate.axes)] = candidate.axes
-    axes = axes.flatten(0, 1)
     members = sorted({latent for candidate in part for latent in candidate.members})
     place = {latent: i for i, latent in enumerate(members)}
-    weights = torch.zeros(count, len(members))
+    weights = torch.zeros(len(part), len(members))
     for i, candidate in enumerate(part):
         of = [place[latent] for latent in candidate.members]
         weights[i, of] = torch.tensor(candidate.weights)
     encode = _reader(model, members)
 
-    def read(x: Tensor) -> Tensor:
-        latents = encode(x.to(model.device)).cpu()
-        y = model.transform.apply_to(x.to(model.device, model.dtype)).y.cpu()
-        presence = (y.float() @ axes.T).square().view(len(x), count, widest).sum(2)
-        return torch.cat([latents.float() @ weights.T, presence], dim=1)
+    def transform(x: Tensor) -> Tensor:
+        y: Tensor = model.transform.apply_to(x.to(model.device, model.dtype)).y.cpu()
+        return y
+
+    def read(x: Tensor) -> tuple[Tensor, Tensor]:
+        return encode(x.to(model.device)).cpu().float() @ weights.T, transform(x)
+
+    axes = [candidate.axes for candidate in part]
+    return points_of(read, transform, axes, store, limit=limit, drop_first=drop_first, visit=visit)
+
+
+@torch.no_grad()
+def points_of(
+    read: Callable[[Tensor], tuple[Tensor, Tensor]],
+    transform: Callable[[Tensor], Tensor],
+    axes: Sequence[Float[Tensor, "r d"]],
+    store: Rows,
+    *,
+    limit: int | None = None,
+    drop_first: int = 1,
+    visit: Visit | None = None,
+) -> list[Points]:
+    """The points of any forms, in one pass over a store.
+
+    Args:
+        read: rows of the store → the forms' values (rows, forms) and the rows y (rows, d) as the
+            forms read them.
+        transform: the latter alone.
+        axes: orthonormal rows for every form, along which it is present.
+        store: rows in their stored order.
+        limit: leading rows of the store to look at; all when None.
+        drop_first: positions of a context left out.
+        visit: called with the rows and the forms' values of every piece.
+    """
+    count, widest = len(axes), max(len(rows) for rows in axes)
+    # Forms with fewer axes get zero rows, along which nothing is present.
+    padded = torch.zeros(count, widest, axes[0].shape[1])
+    for i, rows in enumerate(axes):
+        padded[i, : len(rows)] = rows
+    flat = padded.flatten(0, 1)
+
+    def both(x: Tensor) -> Tensor:
+        values, y = read(x)
+        presence = (y.float() @ flat.T).square().view(len(x), count, widest).sum(2)
+        return torch.cat([values, presence], dim=1)
 
     def forward(rows: Tensor, values: Tensor) -> None:
         if visit is not None:
             visit(rows, values[:, :count])
 
-    contexts = find_contexts(read, store, MOST, limit=limit, drop_first=drop_first, visit=forward)
+    contexts = find_contexts(both, store, MOST, limit=limit, drop_first=drop_first, visit=forward)
     energy = contexts.mean_square * contexts.seen
     points = []
-    for i, candidate in enumerate(part):
+    for i, own in enumerate(axes):
         rows = _present(contexts.most_positive, count + i, energy[count + i].item())
         firing, values = _firing(contexts, i, energy[i].item())
-        y = model.transform.apply_to(store.gather(rows).to(model.device, model.dtype)).y.cpu()
+        y = transform(store.gather(rows))
         points.append(
             Points(
                 rows=rows,
-                coordinates=y @ candidate.axes.T,
+                coordinates=y @ own.T,
                 variance=(y - y.mean(0)).square().sum(1).mean().item() if len(y) else 0.0,
                 firing=firing,
                 values=values,

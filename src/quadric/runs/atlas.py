@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ from rich.console import Console
 from quadric.activations.cache import ActivationCache
 from quadric.activations.rows import Rows
 from quadric.atlas import bundle
+from quadric.atlas.content.axes import latent_forms
 from quadric.atlas.content.images import Pixels, check_shape, pixel_range
 from quadric.atlas.content.layout import layout
 from quadric.atlas.content.neighbours import MEASURES, Near
 from quadric.atlas.content.pairs import match
+from quadric.atlas.content.points import transformed
 from quadric.atlas.content.statistics import definitions
 from quadric.atlas.contract import MOST_EIGENVALUES, Comparison, Statistic
 from quadric.atlas.folder.replace import check_replaceable
@@ -46,6 +49,7 @@ from quadric.runs.data import cache_of
 from quadric.runs.inspect import open_store, tokenizer_of
 from quadric.runs.listing import Entry, list_forms
 from quadric.runs.pages import COMPUTED, Partners, Source, pages
+from quadric.runs.view import AutoencoderView
 
 POINTS = 1024
 """Present rows of a form, at most."""
@@ -103,19 +107,18 @@ def build_atlas(
     )
     text = _text(store, model) if image_shape is None else {}
     source = Source(
-        model=model,
+        view=AutoencoderView(model, image_shape),
         store=store,
         searched=listing.searched,
         drop_first=config.data.drop_first,
         points=points,
         context_size=getattr(store, "context_size", None) if text else None,
-        image_shape=image_shape,
     )
     near = neighbours.read_near(run, model)
     places = _places(near["gram"], listing.entries)
-    partners = None
+    partners, comparison = None, None
     if compare is not None:
-        partners = _partners(compare, config, source, listing.entries)
+        partners, comparison = _partners(compare, config, model, source, listing.entries)
     pixels = None
     if image_shape is not None:
         pixels = Pixels(store, pixel_range(source.sample_x))
@@ -132,7 +135,7 @@ def build_atlas(
         colour="evidence" if any(entry.scores for entry in listing.entries) else "effective_rank",
         size="importance",
         measures=[MEASURES[name] for name in near],
-        comparison=None if partners is None else _comparison(partners),
+        comparison=comparison,
         image_shape=image_shape,
         pixel_range=None if pixels is None else pixels.bounds,
         run=os.path.relpath(run.resolve(), out.resolve()),
@@ -147,7 +150,7 @@ def build_atlas(
         "forms": len(rows),
         "points": shown,
         "seconds": time.monotonic() - started,
-        "page": _add_page(out),
+        "page": bundle.add_page(out),
     }
 
 
@@ -203,9 +206,13 @@ def _places(near: Near, entries: Sequence[Entry]) -> Float[np.ndarray, "n 2"]:
 
 
 def _partners(
-    compare: Path, config: RunConfig, source: Source, entries: Sequence[Entry]
-) -> Partners:
-    """The other autoencoder, and the partner of every form in it."""
+    compare: Path,
+    config: RunConfig,
+    model: BilinearAutoencoder,
+    source: Source,
+    entries: Sequence[Entry],
+) -> tuple[Partners, Comparison]:
+    """The partner of every form in the other autoencoder, and what that one is."""
     other = BilinearAutoencoder.load_from_disk(compare)
     if (compare / RUN_FILE).is_file():
         theirs, ours = _origin(RunConfig.read(compare)), _origin(config)
@@ -216,8 +223,17 @@ def _partners(
             )
     members = [entry.members for entry in entries]
     weights = [entry.weights for entry in entries]
-    matched = match(source.model, other, members, weights, source.sample_x)
-    return Partners(compare.resolve().name, other, matched, latents.read_labels(compare))
+    matched = match(model, other, members, weights, source.sample_x)
+    # Companions of one run have one transform: its work is done already.
+    alike = other.transform.statistics() == model.transform.statistics()
+    partners = Partners(
+        forms=lambda some: latent_forms(other, matched.partner[some.start : some.stop].tolist()),
+        overlap=matched.overlap,
+        labels=latents.read_labels(compare),
+        other=None if alike else partial(transformed, other),
+    )
+    described = {**facts.of_model(other), "Matched by": MATCHED[matched.by]}
+    return partners, Comparison(compare.resolve().name, described)
 
 
 def _origin(config: RunConfig) -> str:
@@ -225,11 +241,6 @@ def _origin(config: RunConfig) -> str:
     if config.data.activations is None and config.harvest is not None:
         return str(cache_of(config.harvest))
     return str(Path(config.data.activations or "").resolve())
-
-
-def _comparison(partners: Partners) -> Comparison:
-    described = facts.of_model(partners.model)
-    return Comparison(partners.title, {**described, "Matched by": MATCHED[partners.matched.by]})
 
 
 def _statistics(source: Source, entries: Sequence[Entry]) -> list[Statistic]:
@@ -254,12 +265,3 @@ def _control(found: FoundControl) -> Control:
             value=found.values.double().numpy(),
         ),
     )
-
-
-def _add_page(out: Path) -> str | None:
-    """Put the page into the folder, or say why not."""
-    try:
-        bundle.copy_page(out)
-    except QuadricError as error:
-        return str(error)
-    return None

@@ -1,4 +1,4 @@
-"""The forms of a run on rows of its store: what the pages of its atlas show, one after another.
+"""Forms on rows of their store: what the pages of an atlas show, one after another.
 
     for row, page, pair in pages(source, listing.entries, near, places):
         atlas.add(page, pair)
@@ -8,7 +8,7 @@ Rows of the store are gathered once for as many forms as fit into memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -20,23 +20,20 @@ from torch import Tensor
 
 from quadric.activations.permutation import Permutation
 from quadric.activations.rows import Rows
-from quadric.atlas.content.axes import Form, Group, group_forms, latent_forms
-from quadric.atlas.content.images import axis_images
+from quadric.atlas.content.axes import Form
 from quadric.atlas.content.neighbours import Near
-from quadric.atlas.content.pairs import Matched
 from quadric.atlas.content.points import (
     completed,
     contexts,
     form_points,
     gather,
-    transformed,
     window_rows,
 )
 from quadric.atlas.content.statistics import Sampled, by_spectrum, sampled
 from quadric.atlas.records import FormRow, Neighbour, Page, Pair
-from quadric.autoencoders import BilinearAutoencoder
 from quadric.forms import name_quadric
 from quadric.runs.listing import Entry
+from quadric.runs.view import View
 
 RANDOM_ROWS = 256
 """Rows drawn without looking, on which every form is shown."""
@@ -50,7 +47,9 @@ SEED = 0
 NEIGHBOURS = 12
 """Neighbours listed by each measure."""
 FORMS_AT_ONCE = 64
-"""Forms read on the sample together."""
+"""Forms read on the sample together, at most."""
+PRODUCTS_AT_ONCE = 1 << 26
+"""Products of their factors on its rows, held meanwhile."""
 COMPUTED = frozenset({
     "effective_rank", "top3_share", "mean_square", "frequency", "max_positive", "max_negative",
 })  # fmt: skip
@@ -61,10 +60,10 @@ COMPUTED = frozenset({
 class Source:
     """Where pages come from."""
 
-    model: BilinearAutoencoder
-    """The autoencoder."""
+    view: View
+    """The model."""
     store: Rows
-    """Its activations."""
+    """What it reads."""
     searched: int
     """Leading rows of them that were looked at."""
     drop_first: int
@@ -73,8 +72,6 @@ class Source:
     """Present rows of a form, at most."""
     context_size: int | None = None
     """Rows of a context; None where there is no text."""
-    image_shape: tuple[int, int, int] | None = None
-    """Height, width and channels, where activations are pixels."""
 
     @cached_property
     def sample(self) -> Int[Tensor, " rows"]:
@@ -85,13 +82,13 @@ class Source:
 
     @cached_property
     def sample_x(self) -> Float[Tensor, "rows d_in"]:
-        """Their activations."""
+        """They themselves."""
         return self.store.gather(self.sample)
 
     @cached_property
     def sample_y(self) -> Float[Tensor, "rows d_in"]:
-        """As the transform shows them."""
-        return transformed(self.model, self.sample_x)
+        """As the forms read them."""
+        return self.view.read(self.sample_x)
 
 
 class Chosen(NamedTuple):
@@ -109,28 +106,25 @@ class Read(NamedTuple):
     forms: list[Form]
     """The partners."""
     y: Float[Tensor, "n d_in"]
-    """The rows as the other autoencoder's transform shows them."""
+    """The rows as the partners read them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Partners:
-    """Another autoencoder, and which of its latents belongs to each form."""
+    """Another model, and which of its forms belongs to each form; in the order of the forms."""
 
-    title: str
-    """What a reader calls it."""
-    model: BilinearAutoencoder
-    """The other."""
-    matched: Matched
-    """In the order of the forms."""
+    forms: Callable[[range], list[Form]]
+    """The partners of the forms at some places."""
+    overlap: Float[Tensor, " n"]
+    """How alike the two are, −1 … 1."""
     labels: Mapping[int, str]
-    """Labels of its latents, where they are known."""
+    """Labels of the partners by their ids, where they are known."""
+    other: Callable[[Tensor], Tensor] | None = None
+    """Rows of the store as the partners read them; None where both models read them alike."""
 
-    def read(self, some: range, model: BilinearAutoencoder, x: Tensor, y: Tensor) -> Read:
-        """The partners of some forms, on rows that ``model`` transforms to ``y``."""
-        forms = latent_forms(self.model, self.matched.partner[some.start : some.stop].tolist())
-        # Companions of one run have one transform: its work is done already.
-        one, two = self.model.transform.statistics(), model.transform.statistics()
-        return Read(forms, y if one == two else transformed(self.model, x))
+    def read(self, some: range, x: Tensor, y: Tensor) -> Read:
+        """The partners of some forms, on rows that the first model reads as ``y``."""
+        return Read(self.forms(some), y if self.other is None else self.other(x))
 
     def pair(self, place: int, form: int, partner: Form, y: Tensor, points: Chosen) -> Pair:
         """The partner on the points of a form's page."""
@@ -138,7 +132,7 @@ class Partners:
         return Pair(
             id=form,
             partner=partner.id,
-            overlap=float(self.matched.overlap[place]),
+            overlap=float(self.overlap[place]),
             label=self.labels.get(partner.id, ""),
             points=form_points(whole, y[: len(points.rows)]),
         )
@@ -155,7 +149,7 @@ def pages(
     """Rows of the map and pages, in the order of ``entries``.
 
     Args:
-        source: the autoencoder and its activations.
+        source: the model and the rows it reads.
         entries: the forms.
         near: their neighbours by each measure, by id.
         places: their places on the map.
@@ -167,10 +161,10 @@ def pages(
     windows = [window_rows(entry.found, size, total) for entry in entries]
     wanted = [torch.cat([each.rows, shown]) for each, shown in zip(chosen, windows, strict=True)]
     for some, here in gather(source.store, wanted):
-        forms = forms_of(source.model, [entries[place] for place in some])
+        forms = source.view.forms([entries[place] for place in some])
         drawn = _sampled(forms, source.sample_y)
-        y = transformed(source.model, here.x)
-        there = None if partners is None else partners.read(some, source.model, here.x, y)
+        y = source.view.read(here.x)
+        there = None if partners is None else partners.read(some, here.x, y)
         for number, place in enumerate(some):
             entry, points = entries[place], chosen[place]
             at = here.places(wanted[place])
@@ -181,27 +175,19 @@ def pages(
                 points=form_points(form, own[: len(points.rows)]),
                 rows=points.rows.numpy(),
                 present=np.arange(len(points.rows)) < points.present,
-                ring_plane=_ring_plane(source, entry, form),
+                ring_plane=_ring_plane(entry, form),
                 histogram_edges=drawn.edges[number].double().numpy(),
                 histogram_counts=drawn.counts[number].numpy(),
                 contexts=contexts(form, entry.found, windows[place], own[len(points.rows) :], size),
                 neighbours=_neighbours(near, entry.id, shown),
                 scores=entry.scores,
-                images=axis_images(source.model, form.axes, source.image_shape),
+                images=source.view.pictures(form.axes),
             )
             pair = None
             if partners is not None and there is not None:
                 theirs = own if there.y is y else there.y[at[: len(points.rows)]]
                 pair = partners.pair(place, entry.id, there.forms[number], theirs, points)
             yield _form_row(entry, form, page, drawn, number, places[place]), page, pair
-
-
-def forms_of(model: BilinearAutoencoder, entries: Sequence[Entry]) -> list[Form]:
-    """The forms of some entries on their axes."""
-    latents = [entry.id for entry in entries if entry.kind != "group"]
-    groups = [Group(e.id, e.members, e.weights) for e in entries if e.kind == "group"]
-    found = {form.id: form for form in latent_forms(model, latents) + group_forms(model, groups)}
-    return [found[entry.id] for entry in entries]
 
 
 def _rows(source: Source, entry: Entry, place: int, count: int) -> Chosen:
@@ -215,8 +201,10 @@ def _rows(source: Source, entry: Entry, place: int, count: int) -> Chosen:
 def _sampled(forms: Sequence[Form], y: Float[Tensor, "rows d_in"]) -> Sampled:
     """Every form on the sample of rows."""
     found = []
-    for start in range(0, len(forms), FORMS_AT_ONCE):
-        some = forms[start : start + FORMS_AT_ONCE]
+    widest = max(len(form.left) for form in forms)
+    step = max(1, min(FORMS_AT_ONCE, PRODUCTS_AT_ONCE // max(1, widest * len(y))))
+    for start in range(0, len(forms), step):
+        some = forms[start : start + step]
         left, right = (torch.cat([getattr(f, side) for f in some]) for side in ("left", "right"))
         lifted = torch.nn.functional.pad(y, (0, left.shape[1] - y.shape[1]), value=1.0)
         products = (left @ lifted.T) * (right @ lifted.T)
@@ -227,13 +215,13 @@ def _sampled(forms: Sequence[Form], y: Float[Tensor, "rows d_in"]) -> Sampled:
     return Sampled(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
-def _ring_plane(source: Source, entry: Entry, form: Form) -> tuple[int, int] | None:
+def _ring_plane(entry: Entry, form: Form) -> tuple[int, int] | None:
     """The two of the form's axes in which the analysis measured its ring, where it has them.
 
     An atlas stores fewer axes than a large form has, and the axes of an affine form are those of
     its quadratic part alone, which the analysis does not use.
     """
-    if entry.ring_plane is None or source.model.config.affine:
+    if entry.ring_plane is None or form.lifted:
         return None
     own = [place for place, kind in enumerate(form.axis_kind) if kind != "principal"]
     return entry.ring_plane if set(entry.ring_plane) <= set(own) else None

@@ -98,7 +98,8 @@ def test_one_seed_or_one_model_decides_nothing() -> None:
 
 
 def test_unlike_models_are_refused() -> None:
-    with pytest.raises(QuadricError, match=r"has classifier\.d_embed 12 and .* 8: name models that differ only in"):
+    named = r"has classifier\.d_embed 12 and .* 8: name models that differ only in"
+    with pytest.raises(QuadricError, match=named):
         EXPERIMENT.analyse([digits_model(0), digits_model(0, 8)], Options())
     with pytest.raises(QuadricError, match=r"has fit\.\w+ "):
         EXPERIMENT.analyse([digits_model(0), trained(0.0, 0.0, 0)], Options())

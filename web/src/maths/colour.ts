@@ -34,6 +34,9 @@ const ENDS: Record<Palette, Record<Shade, Ends>> = {
 /** The middle of the diverging maps: seen on its ground, and no colour. */
 const NEUTRAL: Record<Shade, string> = { light: "#b9b9b9", dark: "#6e6e6e" };
 
+/** The middle of a picture's map: paper, on which nothing lies. */
+const PAPER: Record<Shade, string> = { light: "#fcfcfb", dark: "#141817" };
+
 /** A statistic's map, from unremarkable to most; lightness runs evenly. */
 const SEQUENTIAL: Record<Shade, string[]> = {
   light: ["#c9cfd6", "#7fb0ae", "#2b8289", "#0d4f66", "#0a2540"],
@@ -56,6 +59,13 @@ export function diverging(t: number, theme: Shade, palette: Palette = "blue-oran
   const { negative, neutral, positive } = ends(theme, palette);
   const strength = Number.isNaN(t) ? 0 : Math.min(1, Math.abs(t));
   return mix(neutral, t < 0 ? negative : positive, strength);
+}
+
+/** The same map for the pixels of a picture: zero is the paper, so that only what counts is seen. */
+export function heat(t: number, theme: Shade, palette: Palette = "blue-orange"): RGB {
+  const { negative, positive } = ends(theme, palette);
+  const strength = Number.isNaN(t) ? 0 : Math.min(1, Math.abs(t));
+  return mix(parseHex(PAPER[theme]), t < 0 ? negative : positive, strength);
 }
 
 /** The colour of u in 0 … 1; NaN is a tone of its own, nearly that of the ground. */

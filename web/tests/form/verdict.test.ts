@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Score } from "../../src/data/types";
-import { byName, described, nullTitle, verdict } from "../../src/app/form/verdict";
+import { byName, described, isScored, nullTitle, verdict } from "../../src/app/form/verdict";
 
 const score = (name: string, against: string, pValue: number): Score => ({
   name,
@@ -19,6 +19,15 @@ const SCORES = [
   score("dimension", "gaussian", 0.0001),
   score("clustering", "gaussian", 0.5),
 ];
+
+describe("what is examined", () => {
+  it("is every latent, and an output only where it has scores", () => {
+    expect(isScored("latent", [])).toBe(true);
+    expect(isScored("output", [])).toBe(false);
+    expect(isScored("composed", [])).toBe(false);
+    expect(isScored("output", SCORES)).toBe(true);
+  });
+});
 
 describe("the verdict", () => {
   it("of a ring has the larger p of its two nulls, and names both", () => {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { axesPicture, axisPicture, gapOf, rowPicture } from "../../src/app/gallery/pictures";
-import { axisText, curvature } from "../../src/app/gallery/eigenvalues";
+import { axisText, bySign, curvature } from "../../src/app/gallery/eigenvalues";
 import type { Page } from "../../src/data/types";
-import { diverging } from "../../src/maths/colour";
+import { heat } from "../../src/maths/colour";
 import { openAtlas } from "../../src/data/open";
 import { goldenImages } from "../data/golden";
 
@@ -16,7 +16,7 @@ const page = {
 } as unknown as Page;
 
 const bytes = (t: number, shade: "light" | "dark") =>
-  diverging(t, shade).map((c) => Math.round(255 * c));
+  heat(t, shade).map((c) => Math.round(255 * c));
 const pixel = (rgba: Uint8ClampedArray, width: number, x: number, y: number) =>
   [...rgba.subarray(4 * (y * width + x), 4 * (y * width + x) + 4)];
 
@@ -75,6 +75,25 @@ describe("rows as pictures", () => {
       7, 7, 7, 255, 200, 200, 200, 255,
     ]);
     expect([...rowPicture(Uint8Array.of(1, 2, 3), [1, 1, 3]).rgba]).toEqual([1, 2, 3, 255]);
+  });
+});
+
+describe("axes by sign", () => {
+  const signed = (values: number[]) => {
+    const form = new Float32Array(values.length ** 2);
+    values.forEach((value, i) => (form[i * values.length + i] = value));
+    return { axes: values.length, form } as unknown as Page;
+  };
+
+  it("are the strongest first on both sides, and a flat one is on neither", () => {
+    expect(bySign(signed([-3, 2, 0.5, -4, 0, 2.5]))).toEqual({
+      positive: [5, 1, 2],
+      negative: [3, 0],
+    });
+  });
+
+  it("can all be of one sign", () => {
+    expect(bySign(signed([1, 2]))).toEqual({ positive: [1, 0], negative: [] });
   });
 });
 

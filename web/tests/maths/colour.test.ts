@@ -3,6 +3,7 @@ import {
   css,
   diverging,
   ends,
+  heat,
   mix,
   PALETTES,
   parseHex,
@@ -51,6 +52,27 @@ describe("the measure", () => {
     expect(difference([1, 0, 0], [0, 1, 0])).toBeCloseTo(170.6, 0);
     // Red and green of equal lightness are one colour to the blind eye.
     expect(difference([0.75, 0.35, 0.1], [0.47, 0.47, 0.1], "deutan")).toBeLessThan(25);
+  });
+});
+
+describe("the map of pictures", () => {
+  it("is paper at zero, symmetric about it, and ends as the diverging one does", () => {
+    for (const shade of SHADES) {
+      const paper = heat(0, shade);
+      expect(difference(paper, GROUND[shade])).toBeLessThan(4);
+      expect(heat(NaN, shade)).toEqual(paper);
+      for (const palette of PALETTES) {
+        for (const end of [-1, 1]) {
+          expect(heat(3 * end, shade, palette)).toEqual(diverging(end, shade, palette));
+        }
+        // Equal sizes are equally far from the paper, as far as their ends are.
+        const [low, high] = [-0.5, 0.5].map((t) => difference(heat(t, shade, palette), paper));
+        expect(Math.max(low, high) / Math.min(low, high)).toBeLessThan(1.7);
+        for (const eye of Object.keys(BLIND)) {
+          expect(difference(heat(-0.5, shade, palette), heat(0.5, shade, palette), eye)).toBeGreaterThan(12);
+        }
+      }
+    }
   });
 });
 

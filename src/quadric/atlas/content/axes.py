@@ -67,9 +67,14 @@ class Form:
     right: Float[Tensor, "s width"]
     """Their right factors, times their weights."""
 
+    @property
+    def lifted(self) -> bool:
+        """Whether it has linear and constant parts: its factors read [y; 1]."""
+        return self.left.shape[1] > self.axes.shape[1]
+
     def values_at(self, y: Float[Tensor, "rows d_in"]) -> Float[Tensor, " rows"]:
         """The form on all of its axes at transformed activations."""
-        y = lift(y) if self.left.shape[1] > y.shape[1] else y
+        y = lift(y) if self.lifted else y
         return ((y @ self.left.T) * (y @ self.right.T)).sum(1)
 
     @property
@@ -137,11 +142,41 @@ def _latents(model: BilinearAutoencoder, ids: Sequence[int]) -> list[Form]:
     split = (torch.split(each, parts.n // len(ids)) for each in (parts.left, parts.right))
     forms = []
     for latent, values, vectors, *factors in zip(ids, *pairs, *split, strict=True):
-        alive = int((values.abs() > SIGNED * values.abs().max()).sum())
-        axes = vectors[: min(MOST_AXES, max(1, alive))]
-        form = _form(Group(latent, (latent,), (1.0,)), values, axes, "eigenvector", *factors)
-        forms.append(replace(form, matrix=values[: len(axes)].double().diag()))
+        forms.append(eigen_form(Group(latent, (latent,), (1.0,)), values, vectors, *factors))
     return forms
+
+
+def eigen_form(
+    group: Group,
+    values: Float[Tensor, " e"],
+    vectors: Float[Tensor, "e d_in"],
+    left: Float[Tensor, "s width"],
+    right: Float[Tensor, "s width"],
+    *,
+    both_signs: bool = False,
+) -> Form:
+    """The form Σ_s (l_s·y)(r_s·y) on the leading of its eigenvectors.
+
+    Args:
+        group: what it is a sum of.
+        values: the eigenvalues of its quadratic part, the largest |λ| first.
+        vectors: their eigenvectors as orthonormal rows.
+        left: the factors l, on [y; 1] where the form has linear and constant parts.
+        right: the factors r, likewise.
+        both_signs: choose the leading ones of each sign, as many of one as of the other where
+            there are so many, instead of the largest |λ|. The order stays that of |λ|.
+    """
+    alive = values.abs() > SIGNED * values.abs().max()
+    places = torch.arange(max(1, int(alive.sum())))
+    if both_signs:
+        # How many of its own sign lead each eigenvalue; of two that are equally far, by |λ|.
+        positive = values[places] > 0
+        rank = torch.where(positive, positive.cumsum(0), (~positive).cumsum(0))
+        half = MOST_AXES // 2
+        places = places[(rank > half).int().argsort(stable=True)]
+    places = places[:MOST_AXES].sort().values
+    form = _form(group, values, vectors[places], "eigenvector", left, right)
+    return replace(form, matrix=values[places].double().diag())
 
 
 def _form(

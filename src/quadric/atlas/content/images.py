@@ -39,7 +39,14 @@ def axis_images(
     """The axes as directions among pixels, of length 1; None where there are no images."""
     if shape is None:
         return None
-    moved = (axes.to(model.device) * model.transform.scales).cpu().double()
+    return direction_images((axes.to(model.device) * model.transform.scales).cpu(), shape)
+
+
+def direction_images(
+    directions: Float[Tensor, "r p"], shape: Shape
+) -> Float[np.ndarray, "r h w c"]:
+    """Directions among pixels as images of length 1."""
+    moved = directions.double()
     moved = moved / moved.norm(dim=1, keepdim=True).clamp_min(1e-30)
     pictures: np.ndarray = moved.reshape(-1, *shape).numpy()
     return pictures

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from quadric.atlas.contract import Measure
 from quadric.autoencoders import BilinearAutoencoder
-from quadric.forms import BilinearTensor
+from quadric.forms import BilinearTensor, Eigenpairs
 from quadric.manifolds.overlap import leading_axes
 from quadric.manifolds.spectra import eigenvalues, spectra
 
@@ -64,6 +64,37 @@ class Grouped:
     """Their weights."""
     axes: Float[Tensor, "g 3 d_in"]
     """Their leading shared directions."""
+
+
+@torch.no_grad()
+def among(forms: BilinearTensor, pairs: Eigenpairs, k: int) -> dict[str, Near]:
+    """The k nearest others (fewer where there are fewer) of every form of a stack.
+
+    Args:
+        forms: the stack.
+        pairs: the eigenpairs of each, the largest |λ| first.
+        k: how many.
+    """
+    exact = forms.to(dtype=torch.float64)
+    norms = _norms(exact)
+    inside = leading_axes(pairs.values)
+    rank = inside.sum(1)
+    kept = max(1, int(rank.max()))
+    axes = (pairs.vectors * inside[..., None])[:, :kept].double()
+    flat = axes.flatten(0, 1)
+    seen = (flat @ flat.T).square().reshape(len(axes), kept, len(axes), kept).sum((1, 3))
+    overlaps = {
+        "gram": cosines(exact, exact, norms, norms),
+        "subspace": seen / (rank[:, None] * rank).clamp_min(1).sqrt(),
+    }
+    found = {}
+    for name, overlap in overlaps.items():
+        ids = torch.arange(len(overlap))
+        # A form is not its own neighbour, nor does it fill up a list of few others.
+        sizes = overlap.abs().fill_diagonal_(-1)
+        place = sizes.topk(min(k, len(ids) - 1), dim=1).indices
+        found[name] = Near(ids.expand_as(overlap).gather(1, place), overlap.gather(1, place))
+    return found
 
 
 @torch.no_grad()

@@ -101,17 +101,17 @@ def _by_weights(
     sizes = eigenvalues(other).cpu().norm(dim=1)
     for rows in _pieces(len(members)):
         some = slice(rows.start, rows.stop)
-        mine = _widened(sums(model, members[some], weights[some]), width)
+        mine = widened(sums(model, members[some], weights[some]), width)
         own = mine.gram().diagonal().clamp_min(0).sqrt()
         for columns in _pieces(other.d_sae):
-            theirs = _widened(other.tensor(columns).to(device="cpu", dtype=mine.dtype), width)
+            theirs = widened(other.tensor(columns).to(device="cpu", dtype=mine.dtype), width)
             yield (
                 some, columns,
                 cosines(mine, theirs, own, sizes[columns.start : columns.stop].to(own)),
             )  # fmt: skip
 
 
-def _widened(tensor: BilinearTensor, width: int) -> BilinearTensor:
+def widened(tensor: BilinearTensor, width: int) -> BilinearTensor:
     """Zeros in the constant's place for a tensor that has none."""
     missing = (0, width - tensor.d)
     left, right = (torch.nn.functional.pad(f, missing) for f in (tensor.left, tensor.right))

@@ -70,6 +70,11 @@ DEFINITIONS = [
         logarithmic=True,
     ),
     Statistic(
+        "accuracy", "Accuracy",
+        "Of a class: the share of its test images on which its logit is the largest. Of a "
+        "difference of two classes: the share of their test images on which it has the right sign.",
+    ),
+    Statistic(
         "effective_rank", "Effective rank",
         "(Σ|λ|)²/Σλ² over the eigenvalues of the form: 1 where one carries all.",
     ),

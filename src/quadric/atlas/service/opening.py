@@ -35,6 +35,8 @@ def open_session(folder: Path, run: Path | None) -> tuple[Session | None, str]:
     """
     atlas = AtlasFolder(folder)
     told = atlas.manifest.run
+    if run is None and told is None and atlas.manifest.modality == "image":
+        return None, "nothing can be asked live of an image model: the page shows what is stored"
     if run is None and told is None:
         return None, "live features are off: this atlas does not say where its run lies (--run)"
     where = run or folder.resolve() / str(told)

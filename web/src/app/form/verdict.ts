@@ -1,5 +1,5 @@
 /** What the evidence says of a form's points, in words. */
-import type { Score, Shape, Statistic } from "../../data/types";
+import type { Kind, Score, Shape, Statistic } from "../../data/types";
 
 /** The score that a shape is read from. */
 const DECIDES: Record<Shape, string> = {
@@ -47,6 +47,11 @@ export function verdict(shape: Shape, scores: readonly Score[]): Verdict {
     pValue,
     sentence: `${statedP(pValue)} for its ${what}, against ${draws} draws of ${against}`,
   };
+}
+
+/** Whether anything is to be said of a form's evidence: outputs of a model are not examined. */
+export function isScored(kind: Kind, scores: readonly Score[]): boolean {
+  return scores.length > 0 || (kind !== "output" && kind !== "composed");
 }
 
 /** What a score is called and how it is defined: as the atlas has it, where it lists it at all. */

@@ -7,6 +7,17 @@ export function curvature(page: FormPoints, axis: number): number {
   return page.form[axis * page.axes + axis];
 }
 
+/** The axes along which a form rises, and those along which it falls, the largest |λ| first. */
+export function bySign(page: FormPoints): { positive: number[]; negative: number[] } {
+  const axes = Array.from({ length: page.axes }, (_, axis) => axis);
+  const strongest = (a: number, b: number) =>
+    Math.abs(curvature(page, b)) - Math.abs(curvature(page, a));
+  return {
+    positive: axes.filter((axis) => curvature(page, axis) > 0).sort(strongest),
+    negative: axes.filter((axis) => curvature(page, axis) < 0).sort(strongest),
+  };
+}
+
 /** For those who do not see the picture: “axis 2, eigenvalue −0.31”. */
 export function axisText(page: FormPoints, axis: number): string {
   const what = ["eigenvalue", "shared by its members, curvature", "principal, curvature"];

@@ -1,11 +1,11 @@
 /**
  * Axes and rows as pictures: RGBA bytes for a canvas.
  *
- * An axis of grey images is a heat map, its zero in the middle of the diverging map. An axis of
+ * An axis of grey images is a heat map, orange above zero and blue below, its zero the paper. An axis of
  * colour images is shown in these colours about a middle grey. All axes of a form share one scale.
  */
 import type { Page } from "../../data/types";
-import { diverging, type Palette, PALETTES, scaleOf, type Shade } from "../../maths/colour";
+import { heat, type Palette, PALETTES, scaleOf, type Shade } from "../../maths/colour";
 
 /** Height, width, channels. */
 export type ImageShape = readonly [number, number, number];
@@ -90,7 +90,7 @@ function tableOf(shade: Shade, palette: Palette): Uint8Array {
   if (!table) {
     table = new Uint8Array(3 * (2 * LEVELS + 1));
     for (let i = 0; i <= 2 * LEVELS; i++) {
-      const colour = diverging(i / LEVELS - 1, shade, palette);
+      const colour = heat(i / LEVELS - 1, shade, palette);
       table.set(colour.map((c) => Math.round(255 * c)), 3 * i);
     }
     tables.set(key, table);
