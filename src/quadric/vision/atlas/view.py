@@ -1,7 +1,7 @@
 """An image classifier as the pages of an atlas see it: forms in the space of pixels.
 
-view = ClassifierView(model)
-view.forms(entries)[0].values_at(pixels)     # Σ_c weight_c · logit_c, biases included
+    view = ClassifierView(model)
+    view.forms(entries)[0].values_at(pixels)     # Σ_c weight_c · logit_c, biases included
 
 Axes are orthonormal eigenvectors of the quadratic part over pixels, EᵀQE, so that coordinates,
 form and pictures agree: p_i is the dot product of the image with the picture of axis i.
