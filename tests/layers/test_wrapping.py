@@ -270,3 +270,34 @@ def test_refusals(call, message):
     with pytest.raises(QuadricError, match=message) as refusal:
         call()
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+def test_a_swish_keeps_its_beta(beta: float) -> None:
+    class Swish(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("beta", torch.tensor(beta))
+
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return z * torch.sigmoid(self.beta * z)
+
+    class Mlp(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate_proj, self.up_proj = nn.Linear(5, 7), nn.Linear(5, 7)
+            self.down_proj, self.act_fn = nn.Linear(7, 3), Swish()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
+
+    module = Mlp()
+    layer = wrap(module)
+    x = torch.randn(4, 5)
+    assert (layer.gate, layer.beta) == ("swish", beta)
+    torch.testing.assert_close(layer(x), module(x))
+    if beta == 0:
+        torch.testing.assert_close(layer.tensor()(torch.cat([x, torch.ones(4, 1)], 1)), module(x))
+    else:
+        with pytest.raises(QuadricError, match="not bilinear"):
+            layer.tensor()

@@ -97,11 +97,13 @@ def wrap(
             f"{left} and {right} have shapes {tuple(first.weight.shape)} and "
             f"{tuple(second.weight.shape)}, expected the same"
         )
+    found, beta = _gate_of(module) if gate is None else (gate, 1.0)
     layer = GatedLayer(
         first.in_features,
         first.out_features,
         None if last is None else last.out_features,
-        gate=_gate_of(module) if gate is None else gate,
+        gate=found,
+        beta=beta,
         gate_side=gate_side,
     )
     layer.left, layer.right, layer.out = first, second, last
@@ -149,18 +151,21 @@ def _linear(module: nn.Module, name: str) -> nn.Linear:
     raise QuadricError(f"{name!r} is a {type(part).__name__}, expected a torch.nn.Linear")
 
 
-def _gate_of(module: nn.Module) -> Gate:
+def _gate_of(module: nn.Module) -> tuple[Gate, float]:
+    """σ and its β, by the name of the module's activation; a swish that has a β keeps it."""
     for name in _ACTIVATIONS:
         activation = getattr(module, name, None)
         if callable(activation):
             kind = getattr(activation, "__name__", type(activation).__name__).lower()
+            if kind == "swish" and hasattr(activation, "beta"):
+                return "swish", float(activation.beta)
             if kind in _GATES:
-                return _GATES[kind]
+                return _GATES[kind], 1.0
             raise QuadricError(
                 f"{type(module).__name__}.{name} is {kind}, expected one of {', '.join(_GATES)}: "
                 "give gate=… if it is one of them"
             )
-    return "identity"
+    return "identity", 1.0
 
 
 @torch.no_grad()
