@@ -19,6 +19,7 @@ from quadric.atlas.commands import atlas
 from quadric.autoencoders.config import AutoencoderConfig
 from quadric.errors import QuadricError
 from quadric.experiments.experiment import Settings
+from quadric.experiments.language.settings import LanguageSettings
 from quadric.experiments.vision.settings import VisionSettings
 from quadric.flags import chosen, config_flags
 from quadric.terminal import Commands, Deferred, answer, as_json, progress, run_argument
@@ -161,8 +162,9 @@ def inspect(
 )
 @click.option("--run", type=click.Path(path_type=Path), help="Show this run's manifolds.")
 @config_flags(
-    Settings, HarvestConfig, DataConfig, VisionSettings, leave_out=("activations_hook", "stream")
-)
+    Settings, HarvestConfig, DataConfig, VisionSettings, LanguageSettings,
+    leave_out=("activations_hook", "stream"),
+)  # fmt: skip
 @as_json
 def experiment(
     name: str | None,
@@ -175,10 +177,10 @@ def experiment(
 ) -> None:
     """Remake the published figure NAME: data, a picture and a comparison with the paper.
 
-    --list names them; vision stands for all experiments on image classifiers, which take the flags
-    that speak of images and no others. The full settings are long ones, for any model and an
-    accelerator. What a suite of image experiments trained and measured is kept, and one that was
-    stopped goes on where it was.
+    --list names them; vision stands for all experiments on image classifiers, lm for all on
+    bilinear language models, and these take the flags that speak of images or of such models and no
+    others. The full settings are long ones, for any model and an accelerator. What a suite trained
+    and measured is kept, and one that was stopped goes on where it was.
     """
     from quadric.experiments import requests
 
@@ -346,6 +348,13 @@ commands.add_command(
         "vision",
         "Train image classifiers and read their weights.",
         "quadric.experiments.vision.commands",
+    )
+)
+commands.add_command(
+    Deferred(
+        "lm",
+        "Train language models with bilinear layers, and read their weights.",
+        "quadric.experiments.language.commands",
     )
 )
 

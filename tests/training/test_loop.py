@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -118,9 +119,9 @@ def test_timed_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     saved = []
     original = checkpoint.save
 
-    def spy(run: Path, progress: checkpoint.Progress, members: list[checkpoint.Member]) -> None:
+    def spy(run: Path, progress: checkpoint.Progress, *rest: Any) -> None:
         saved.append(progress.step)
-        original(run, progress, members)
+        original(run, progress, *rest)
 
     monkeypatch.setattr(checkpoint, "save", spy)
     train(source(), AUTOENCODERS, dataclasses.replace(CONFIG, checkpoint_minutes=1e-9), tmp_path)
@@ -146,10 +147,10 @@ def test_a_torn_checkpoint_is_never_picked_up(
 def test_other_autoencoders_do_not_fit_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         train(Stopping(5, signal.SIGINT), AUTOENCODERS, CONFIG, tmp_path)
-    with pytest.raises(QuadricError, match="holds the autoencoders both, main, plain, not main"):
+    with pytest.raises(QuadricError, match="holds both, main, plain, not main"):
         train(source(), {"main": AUTOENCODERS["main"]}, CONFIG, tmp_path, resume=True)
     other = {**AUTOENCODERS, "main": AUTOENCODERS["main"].replace(d_sae=21)}
-    with pytest.raises(QuadricError, match="does not fit the autoencoder 'main'"):
+    with pytest.raises(QuadricError, match="does not fit the model 'main'"):
         train(source(), other, CONFIG, tmp_path, resume=True)
     with pytest.raises(QuadricError, match="no checkpoint to resume from"):
         train(source(), AUTOENCODERS, CONFIG, tmp_path / "elsewhere", resume=True)

@@ -8,6 +8,7 @@ only safetensors are read and code that comes with a model is never run.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import io
 import logging
@@ -167,10 +168,15 @@ def _load(location: str, dtype: torch.dtype) -> Any:
         AutoModelForCausalLM,
     )
 
+    from quadric.layers import annealing
+
+    importlib.import_module("quadric.layers.transformer")  # makes gated_transformer known
     config = AutoConfig.from_pretrained(location, trust_remote_code=False)
     written = getattr(config, "architectures", None) or _HEADED
     headed = any(str(name).endswith(_HEADED) for name in written)
     causal = headed and type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    if causal and annealing.is_annealed(config):
+        return annealing.from_pretrained(location, dtype=dtype)
     return (AutoModelForCausalLM if causal else AutoModel).from_pretrained(
         location, dtype=dtype, use_safetensors=True, trust_remote_code=False
     )

@@ -19,10 +19,14 @@ from quadric.errors import QuadricError
 from quadric.experiments.experiment import QUICK_TOKENS, Experiment, Measured, Request, Settings
 from quadric.flags import chosen
 from quadric.report.figures import save
-from quadric.storage import make_folder, replacing, write_json
+from quadric.storage import make_folder, read_json, replacing, write_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from rich.console import Console
+
+    from quadric.experiments.language.experiment import LanguageExperiment
+    from quadric.experiments.vision.experiment import VisionExperiment
 
 DATA, PICTURE, TABLE = "experiment.json", "picture.png", "table.parquet"
 
@@ -122,6 +126,29 @@ def write_outcome(
     outcome = {**head, "data": measured.data, "seconds": time.monotonic() - started}
     write_json(out / DATA, outcome)
     return outcome
+
+
+def finished(folder: Path, settings: Any) -> dict[str, Any] | None:
+    """What an earlier run into ``folder`` with these settings wrote, if it is whole."""
+    if not (folder / DATA).is_file():
+        return None
+    try:
+        outcome = read_json(folder / DATA)
+    except QuadricError:
+        return None
+    return outcome if outcome.get("settings") == dataclasses.asdict(settings) else None
+
+
+def announce(
+    console: Console | None,
+    place: int,
+    count: int,
+    experiment: VisionExperiment | LanguageExperiment,
+) -> None:
+    """Say which experiment of a suite begins, its number from 1."""
+    if console is not None:
+        text = f"[{place}/{count}] {experiment.name}: {experiment.title}"
+        console.print(text, markup=False, highlight=False)
 
 
 def sentence(outcome: Mapping[str, Any], out: Path) -> str:

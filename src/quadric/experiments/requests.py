@@ -1,7 +1,7 @@
 """From what a user typed after ``quadric experiment`` to an experiment that runs.
 
-Experiments on language models take a model and a text, those on image classifiers a data set; a
-flag that the one kind does not know is refused rather than ignored.
+Experiments with autoencoders take a model and a text, those on image classifiers and on bilinear
+language models a data set; a flag that the one kind does not know is refused rather than ignored.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from quadric.activations.config import DataConfig, HarvestConfig
 from quadric.errors import QuadricError, nearest
 from quadric.experiments import perform, registry
 from quadric.experiments.experiment import Settings
+from quadric.experiments.language import settings as language_settings
+from quadric.experiments.language.settings import LanguageSettings
+from quadric.experiments.table import TABLE
 from quadric.experiments.vision.settings import FULL, QUICK, VisionSettings
 from quadric.flags import chosen
 from quadric.settings import fields
@@ -22,24 +25,25 @@ from quadric.settings import fields
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from quadric.experiments.language.experiment import LanguageExperiment
+    from quadric.experiments.vision.experiment import VisionExperiment
+
 VISION = "vision"
 PREFIX = "vision-"
+LANGUAGE = "lm"
+LANGUAGE_PREFIX = "lm-"
 
 
 def listing() -> list[dict[str, str]]:
     """Name, title, published statement and source of every experiment."""
-    from quadric.experiments.vision.registry import every
+    from quadric.experiments.language import registry as language
+    from quadric.experiments.vision import registry as images
 
-    images = [
-        {
-            "name": PREFIX + experiment.name,
-            "title": experiment.title,
-            "statement": experiment.statement,
-            "source": experiment.source,
-        }
-        for experiment in every()
+    return [
+        *registry.listing(),
+        *(_listed(PREFIX, experiment) for experiment in images.every()),
+        *(_listed(LANGUAGE_PREFIX, experiment) for experiment in language.every()),
     ]
-    return registry.listing() + images
 
 
 def run(
@@ -51,14 +55,16 @@ def run(
     run: Path | None = None,
     console: Console | None = None,
 ) -> tuple[Any, str]:
-    """Run an experiment, or all on image classifiers; what its file holds, and that as text.
+    """Run an experiment, or all of a kind; what its file holds, and that as text.
 
     Raises:
         QuadricError: there is no such experiment, a flag does not apply to it, or it failed.
     """
+    if name == LANGUAGE or name.startswith(LANGUAGE_PREFIX):
+        return _language(name, values, out, quick=quick, run=run, console=console)
     if name != VISION and not name.startswith(PREFIX):
         if name not in registry.EXPERIMENTS:
-            known = [*registry.EXPERIMENTS, VISION]
+            known = [*registry.EXPERIMENTS, VISION, LANGUAGE]
             raise QuadricError(
                 f"no experiment {name!r}{nearest(name, known) or '; there are ' + ', '.join(known)}"
             )
@@ -82,7 +88,45 @@ def run(
     sentences = [
         perform.sentence(each, out / each["name"].removeprefix(PREFIX)) for each in outcomes
     ]
-    return outcomes, "\n\n".join([*sentences, f"all figures: {out / suite.TABLE}"])
+    return outcomes, "\n\n".join([*sentences, f"all figures: {out / TABLE}"])
+
+
+def _language(
+    name: str,
+    values: Mapping[str, Any],
+    out: Path,
+    *,
+    quick: bool,
+    run: Path | None,
+    console: Console | None,
+) -> tuple[Any, str]:
+    if run is not None:
+        raise QuadricError(f"--run applies to manifolds, not to {name}")
+    _check_flags(name, values, LanguageSettings)
+    base = language_settings.QUICK if quick else language_settings.FULL
+    settings = dataclasses.replace(base, **chosen(LanguageSettings, values))
+    from quadric.experiments.language import registry as language
+    from quadric.experiments.language import suite
+
+    if name != LANGUAGE:
+        one = language.find(name.removeprefix(LANGUAGE_PREFIX))
+        outcome = suite.perform(one, settings, out, quick=quick, console=console)
+        return outcome, perform.sentence(outcome, out)
+    outcomes = suite.suite(language.every(), settings, out, quick=quick, console=console)
+    sentences = [
+        perform.sentence(each, out / each["name"].removeprefix(LANGUAGE_PREFIX))
+        for each in outcomes
+    ]
+    return outcomes, "\n\n".join([*sentences, f"all figures: {out / TABLE}"])
+
+
+def _listed(prefix: str, experiment: VisionExperiment | LanguageExperiment) -> dict[str, str]:
+    return {
+        "name": prefix + experiment.name,
+        "title": experiment.title,
+        "statement": experiment.statement,
+        "source": experiment.source,
+    }
 
 
 def _check_flags(name: str, values: Mapping[str, Any], *configs: type) -> None:

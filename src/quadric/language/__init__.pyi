@@ -1,11 +1,6 @@
-from .annealing import Swish as Swish
-from .annealing import convert as convert
-from .annealing import fold as fold
-from .annealing import set_beta as set_beta
 from .circuits import Circuit as Circuit
 from .circuits import circuit_geometry as circuit_geometry
 from .circuits import find_circuits as find_circuits
-from .config import GatedTransformerConfig as GatedTransformerConfig
 from .dictionaries import InputDictionary as InputDictionary
 from .dictionaries import OutputDictionary as OutputDictionary
 from .dictionaries import dictionaries_of as dictionaries_of
@@ -16,9 +11,6 @@ from .interactions import interactions_between as interactions_between
 from .low_rank import CorrelationSums as CorrelationSums
 from .low_rank import LowRank as LowRank
 from .low_rank import leading_terms as leading_terms
-from .model import GatedTransformer as GatedTransformer
-from .model import GatedTransformerForCausalLM as GatedTransformerForCausalLM
 from .saelens import read_saelens_pair as read_saelens_pair
-from .schedule import beta_at as beta_at
 from .screening import TopInteractions as TopInteractions
 from .screening import top_interactions as top_interactions

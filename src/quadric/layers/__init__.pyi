@@ -2,5 +2,9 @@ from .gates import Gate as Gate
 from .gates import apply_gate as apply_gate
 from .layer import GatedLayer as GatedLayer
 from .layer import Space as Space
+from .schedule import beta_at as beta_at
+from .transformer import GatedTransformer as GatedTransformer
+from .transformer import GatedTransformerForCausalLM as GatedTransformerForCausalLM
+from .transformer_config import GatedTransformerConfig as GatedTransformerConfig
 from .wrapping import find_layers as find_layers
 from .wrapping import wrap as wrap

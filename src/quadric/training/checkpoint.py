@@ -3,6 +3,7 @@
 A checkpoint is a folder ``checkpoint/step-00001200`` that appears by one rename once all its files
 are on the disk: weights and optimiser tensors as safetensors, the step, the data position and the
 optimiser's scalars as JSON. The newest replaces the older ones; no file of it can execute code.
+Any module can be a member; what a model keeps outside its state dict travels as ``extra``.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from quadric.autoencoders import BilinearAutoencoder
 from quadric.errors import QuadricError
 from quadric.storage import make_folder, read_json, read_tensors, write_json, write_tensors
 
 FOLDER = "checkpoint"
 STATE = "state.json"
+_KEYS = ("step", "position", "seconds", "optimizers", "extra")
 
 
 @dataclass
 class Member:
-    """One autoencoder in training with its optimiser."""
+    """One model in training with its optimiser."""
 
     name: str
-    model: BilinearAutoencoder
+    model: nn.Module
     optimizer: torch.optim.Optimizer
 
 
@@ -43,8 +44,17 @@ class Progress(NamedTuple):
     """Time spent training, interruptions left out."""
 
 
-def save(run: Path, progress: Progress, members: list[Member]) -> None:
-    """Write the checkpoint of a run's progress and remove older ones."""
+def save(
+    run: Path, progress: Progress, members: list[Member], extra: dict[str, Any] | None = None
+) -> None:
+    """Write the checkpoint of a run's progress and remove older ones.
+
+    Args:
+        run: the run's folder.
+        progress: how far it has come.
+        members: its models.
+        extra: further JSON values, given back by :func:`load`.
+    """
     folder = make_folder(run / FOLDER)
     final = folder / f"step-{progress.step:08d}"
     temporary = folder / f".step-{progress.step:08d}.tmp"
@@ -53,13 +63,9 @@ def save(run: Path, progress: Progress, members: list[Member]) -> None:
     scalars = {}
     for member in members:
         tensors, scalars[member.name] = _optimizer_state(member.optimizer)
-        weights = {f"model.{key}": value for key, value in member.model.state_dict().items()}
+        weights = {f"model.{key}": value for key, value in _weights(member.model).items()}
         write_tensors(temporary / f"{member.name}.safetensors", weights | tensors)
-    state = {
-        **progress._asdict(),
-        "optimizers": scalars,
-        "transforms": {member.name: member.model.transform.statistics() for member in members},
-    }
+    state = {**progress._asdict(), "optimizers": scalars, "extra": extra or {}}
     write_tensors(temporary / "rng.safetensors", {"torch": torch.get_rng_state()})
     write_json(temporary / STATE, state)
     shutil.rmtree(final, ignore_errors=True)
@@ -74,16 +80,21 @@ def newest(run: Path) -> Path | None:
     return max((run / FOLDER).glob("step-*"), default=None)
 
 
-def load(checkpoint: Path, members: list[Member]) -> Progress:
-    """Restore weights, optimisers and the random state; return the progress.
+def load(checkpoint: Path, members: list[Member]) -> tuple[Progress, dict[str, Any]]:
+    """Restore weights, optimisers and the random state; return the progress and ``extra``.
 
     Raises:
-        QuadricError: the checkpoint is damaged or of other autoencoders.
+        QuadricError: the checkpoint is damaged or of other models.
     """
     state = read_json(checkpoint / STATE)
-    if set(state["transforms"]) != {member.name for member in members}:
+    if missing := [key for key in _KEYS if key not in state]:
         raise QuadricError(
-            f"{checkpoint} holds the autoencoders {', '.join(sorted(state['transforms']))}, "
+            f"{checkpoint} is damaged or of another version: it has no {missing[0]!r}; "
+            "start the run again"
+        )
+    if set(state["optimizers"]) != {member.name for member in members}:
+        raise QuadricError(
+            f"{checkpoint} holds {', '.join(sorted(state['optimizers']))}, "
             f"not {', '.join(sorted(member.name for member in members))}"
         )
     for member in members:
@@ -94,19 +105,32 @@ def load(checkpoint: Path, members: list[Member]) -> Progress:
             for key, value in tensors.items()
             if key.startswith("model.")
         }
-        try:
-            member.model.load_state_dict(weights)
-        except RuntimeError as error:
-            raise QuadricError(f"{path} does not fit the autoencoder {member.name!r}") from error
-        member.model.transform.load_statistics(state["transforms"][member.name], str(checkpoint))
+        own = _weights(member.model)
+        shapes, found = ({k: v.shape for k, v in each.items()} for each in (own, weights))
+        if shapes != found:
+            raise QuadricError(f"{path} does not fit the model {member.name!r}")
+        with torch.no_grad():
+            for name, value in weights.items():
+                own[name].copy_(value)
         _restore_optimizer(member.optimizer, tensors, state["optimizers"][member.name])
     torch.set_rng_state(read_tensors(checkpoint / "rng.safetensors")["torch"])
-    return Progress(int(state["step"]), state["position"], float(state["seconds"]))
+    progress = Progress(int(state["step"]), state["position"], float(state["seconds"]))
+    return progress, state["extra"]
 
 
 def remove(run: Path) -> None:
     """Delete the checkpoints of a finished run."""
     shutil.rmtree(run / FOLDER, ignore_errors=True)
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict with each tensor once: tied weights have two names there."""
+    seen: dict[int, str] = {}
+    return {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if seen.setdefault(tensor.data_ptr() if tensor.numel() else id(tensor), name) == name
+    }
 
 
 def _optimizer_state(

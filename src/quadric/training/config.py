@@ -66,11 +66,22 @@ class TrainingConfig:
             raise QuadricError(f"max_grad_norm is {self.max_grad_norm}, expected a positive number")
         if self.lr_warmup < 0:
             raise QuadricError(f"lr_warmup is {self.lr_warmup}, expected 0 or more")
-        for name in self.logger_names:
-            if name not in LOGGERS:
-                raise QuadricError(f"unknown logger {name!r}, expected {', '.join(LOGGERS)}")
+        _ = self.logger_names
 
     @property
     def logger_names(self) -> tuple[str, ...]:
         """The loggers asked for, one name each."""
-        return tuple(name.strip() for name in self.loggers.split(",") if name.strip())
+        return logger_names(self.loggers)
+
+
+def logger_names(loggers: str) -> tuple[str, ...]:
+    """A comma-separated list of loggers as names.
+
+    Raises:
+        QuadricError: one is unknown.
+    """
+    names = tuple(name.strip() for name in loggers.split(",") if name.strip())
+    for name in names:
+        if name not in LOGGERS:
+            raise QuadricError(f"unknown logger {name!r}, expected {', '.join(LOGGERS)}")
+    return names

@@ -13,14 +13,14 @@ PATIENCE = 30
 
 
 class DivergenceGuard:
-    """Watches one autoencoder's error and gradient.
+    """Watches one model's error and gradient.
 
     A loss or gradient that is not finite stops the run at once; an error that stays above
     ``CEILING`` for ``PATIENCE`` steps stops it as diverged.
     """
 
     def __init__(self, name: str, lr: float) -> None:
-        """``name`` and ``lr`` appear in the message."""
+        """``name``, such as "autoencoder 'main'", and ``lr`` appear in the message."""
         self.name, self.lr = name, lr
         self.high = 0
 
@@ -33,13 +33,13 @@ class DivergenceGuard:
         if not math.isfinite(error) or not math.isfinite(grad_norm):
             what = "error" if not math.isfinite(error) else "gradient"
             raise QuadricError(
-                f"autoencoder {self.name!r}: the {what} is not finite at step {step}; "
+                f"{self.name}: the {what} is not finite at step {step}; "
                 f"lower the learning rate ({self.lr:g}), for example --lr {self.lr / 3:.2g}"
             )
         self.high = self.high + 1 if error > CEILING else 0
         if self.high >= PATIENCE:
             raise QuadricError(
-                f"autoencoder {self.name!r} diverged: its error is {error:.3g} at step {step} and "
+                f"{self.name} diverged: its error is {error:.3g} at step {step} and "
                 f"has been above {CEILING} for {PATIENCE} steps (predicting nothing gives 1); "
                 f"lower the learning rate ({self.lr:g}), for example --lr {self.lr / 3:.2g}"
             )

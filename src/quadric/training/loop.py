@@ -10,13 +10,10 @@ autoencoders: the first in the folder itself, the others each in a subfolder of 
 from __future__ import annotations
 
 import dataclasses
-import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 
 import torch
 from rich.console import Console
@@ -32,6 +29,7 @@ from quadric.training.checkpoint import Member, Progress
 from quadric.training.config import TrainingConfig
 from quadric.training.guard import DivergenceGuard
 from quadric.training.progress import Display
+from quadric.training.stopping import stop_requests
 
 STATISTICS_ROWS = 65_536
 """Training activations from which the input transforms take their statistics."""
@@ -75,7 +73,7 @@ def train(
     progress = run.restore() if resume else run.begin()
     sinks = log.open_sinks(out, config.logger_names, vars(config), progress.step)
     try:
-        with _stop_requests() as stop, Display(console, config.steps, list(configs)) as display:
+        with stop_requests() as stop, Display(console, config.steps, run.status) as display:
             run.continue_from(progress, sinks, display, stop)
     finally:
         for sink in sinks:
@@ -96,19 +94,22 @@ class _Run:
         self.source, self.config, self.out = source, config, out
         self.device = resolve_device(config.device)
         self.product_dtype = resolve_product_dtype(config, self.device)
-        self.members = []
+        self.members: list[Member] = []
+        self.models: dict[str, BilinearAutoencoder] = {}
         for name, autoencoder in configs.items():
-            model = BilinearAutoencoder(autoencoder).to(self.device)
+            self.models[name] = model = BilinearAutoencoder(autoencoder).to(self.device)
             self.members.append(Member(name, model, optimizer.build(model.parameters(), config)))
-        self.guards = {name: DivergenceGuard(name, config.lr) for name in configs}
+        self.guards = {
+            name: DivergenceGuard(f"autoencoder {name!r}", config.lr) for name in configs
+        }
         self.held_out = source.held_out(config.eval_rows).to(self.device)
 
     def begin(self) -> Progress:
         """A fresh start: the transforms take their statistics from the training data."""
         checkpoint.remove(self.out)
         sample = self.source.sample(STATISTICS_ROWS)
-        for member in self.members:
-            member.model.transform.fit(sample.to(self.device))
+        for model in self.models.values():
+            model.transform.fit(sample.to(self.device))
         return Progress(0, self.source.state_dict(), 0.0)
 
     def restore(self) -> Progress:
@@ -116,7 +117,9 @@ class _Run:
         newest = checkpoint.newest(self.out)
         if newest is None:
             raise QuadricError(f"{self.out} holds no checkpoint to resume from")
-        progress = checkpoint.load(newest, self.members)
+        progress, extra = checkpoint.load(newest, self.members)
+        for name, model in self.models.items():
+            model.transform.load_statistics(extra["transforms"][name], str(newest))
         self.source.load_state_dict(progress.position)
         return progress
 
@@ -142,14 +145,28 @@ class _Run:
             display.update(step + 1, metrics, len(batch))
             progress = Progress(step + 1, self.source.state_dict(), metrics["seconds"])
             if stop.is_set() and not last:
-                checkpoint.save(self.out, progress, self.members)
+                self.save(progress)
                 raise Interrupted(
                     f"stopped after {step + 1} of {self.config.steps} steps; the checkpoint is in "
                     f"{self.out}: continue with --resume"
                 )
             if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
-                checkpoint.save(self.out, progress, self.members)
+                self.save(progress)
                 saved = time.monotonic()
+
+    def save(self, progress: Progress) -> None:
+        """Write a checkpoint."""
+        statistics = {name: model.transform.statistics() for name, model in self.models.items()}
+        checkpoint.save(self.out, progress, self.members, {"transforms": statistics})
+
+    def status(self, metrics: Mapping[str, float]) -> list[str]:
+        """Every autoencoder's error and density, for the progress display."""
+        several = len(self.models) > 1
+        return [
+            f"{name + ' ' if several else 'error, density '}"
+            f"{metrics[f'{name}/error']:.3f}, {metrics[f'{name}/density']:.3f}"
+            for name in self.models
+        ]
 
     def step(self, batch: Tensor, step: int) -> dict[str, float]:
         """One optimiser step of every autoencoder on one batch."""
@@ -157,10 +174,11 @@ class _Run:
         metrics: dict[str, float] = {"lr": rate}
         for member in self.members:
             member.optimizer.zero_grad(set_to_none=True)
-            loss = member.model.loss(batch, step, product_dtype=self.product_dtype)
+            model = self.models[member.name]
+            loss = model.loss(batch, step, product_dtype=self.product_dtype)
             loss.total.backward()  # type: ignore[no-untyped-call]
             norm = torch.nn.utils.clip_grad_norm_(
-                member.model.parameters(), self.config.max_grad_norm or float("inf")
+                model.parameters(), self.config.max_grad_norm or float("inf")
             )
             self.guards[member.name].check(step, loss.error.item(), norm.item())
             for group in member.optimizer.param_groups:
@@ -178,24 +196,21 @@ class _Run:
     def evaluate(self) -> dict[str, float]:
         """Product error and density of every autoencoder on the held-out activations."""
         metrics = {}
-        for member in self.members:
-            latents = member.model.encode(self.held_out)
-            error = member.model.product_error(self.held_out).mean().item()
-            metrics[f"{member.name}/held_out_error"] = error
-            metrics[f"{member.name}/held_out_density"] = hoyer_density(latents).mean().item()
+        for name, model in self.models.items():
+            latents = model.encode(self.held_out)
+            error = model.product_error(self.held_out).mean().item()
+            metrics[f"{name}/held_out_error"] = error
+            metrics[f"{name}/held_out_density"] = hoyer_density(latents).mean().item()
         return metrics
 
     def finish(self, metadata: Metadata) -> dict[str, BilinearAutoencoder]:
         """Write the autoencoders and remove the checkpoints."""
         tokens = self.config.steps * self.config.batch_size
-        for index, member in enumerate(self.members):
-            member.model.metadata = dataclasses.replace(
-                metadata, tokens=tokens, seed=self.config.seed
-            )
-            folder = self.out if index == 0 else self.out / member.name
-            member.model.eval().save_pretrained(folder)
+        for index, (name, model) in enumerate(self.models.items()):
+            model.metadata = dataclasses.replace(metadata, tokens=tokens, seed=self.config.seed)
+            model.eval().save_pretrained(self.out if index == 0 else self.out / name)
         checkpoint.remove(self.out)
-        return {member.name: member.model for member in self.members}
+        return self.models
 
 
 def resolve_device(device: str) -> torch.device:
@@ -219,30 +234,3 @@ def resolve_product_dtype(config: TrainingConfig, device: torch.device) -> torch
     if config.product_dtype == "auto":
         return fastest_product_dtype(device)
     return torch.bfloat16 if config.product_dtype == "bfloat16" else torch.float32
-
-
-@contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set instead of killing the process.
-
-    A second signal has its usual effect. Signals can be handled in the main thread only; in
-    another the event is never set.
-    """
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def request(number: int, frame: FrameType | None) -> None:
-        del frame
-        stop.set()
-        signal.signal(number, previous[signal.Signals(number)])
-
-    for number in previous:
-        signal.signal(number, request)
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Protocol
 
 import torch
 from torch import nn
 
-from quadric.training.config import TrainingConfig
+from quadric.training.config import Schedule, TrainingConfig
 
 
 def build(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
@@ -27,7 +28,31 @@ def build(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> torch.o
     return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=0.0)
 
 
-def learning_rate(config: TrainingConfig, step: int) -> float:
+class Paced(Protocol):
+    """A configuration with a learning rate that rises and falls."""
+
+    @property
+    def lr(self) -> float:
+        """Its peak."""
+        ...
+
+    @property
+    def lr_warmup(self) -> int:
+        """Steps over which it rises."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """All steps."""
+        ...
+
+    @property
+    def schedule(self) -> Schedule:
+        """How it falls."""
+        ...
+
+
+def learning_rate(config: Paced, step: int) -> float:
     """The rate at a step counted from 0."""
     if step < config.lr_warmup:
         return config.lr * (step + 1) / (config.lr_warmup + 1)

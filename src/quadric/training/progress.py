@@ -1,8 +1,8 @@
-"""Live progress of a training run: rate, error, density, time left."""
+"""Live progress of a training run: rate, what its loop says of a step, time left."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from rich.console import Console
@@ -17,15 +17,20 @@ from rich.progress import (
 
 
 class Display:
-    """A progress bar with the rate and every autoencoder's error and density.
+    """A progress bar with the rate and a few figures of the last step.
 
     Where the console is no terminal, each evaluation prints one line instead; without a console
     nothing is shown.
     """
 
-    def __init__(self, console: Console | None, steps: int, names: list[str]) -> None:
-        """``names`` are the autoencoders, as they prefix the metrics."""
-        self.names = names
+    def __init__(
+        self,
+        console: Console | None,
+        steps: int,
+        describe: Callable[[Mapping[str, float]], list[str]],
+    ) -> None:
+        """``describe`` makes the figures from the metrics of a step."""
+        self.describe = describe
         self.progress: Progress | None = None
         self.rows_seen = 0
         self.seconds_at_start: float | None = None
@@ -60,13 +65,10 @@ class Display:
             self.progress.stop()
 
     def update(self, step: int, metrics: Mapping[str, float], rows: int) -> None:
-        """Show the state after ``step`` finished steps, the last of them over ``rows`` rows."""
+        """Show the state at ``step``, where ``rows`` rows were read since the last update."""
         if not self.progress:
             return
-        parts = []
-        for name in self.names:
-            label = f"{name} " if len(self.names) > 1 else "error, density "
-            parts.append(f"{label}{metrics[f'{name}/error']:.3f}, {metrics[f'{name}/density']:.3f}")
+        parts = self.describe(metrics)
         # The first update has no duration before it; rates count from there.
         if self.seconds_at_start is None:
             self.seconds_at_start = metrics["seconds"]

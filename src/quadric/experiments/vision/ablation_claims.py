@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from quadric.experiments.experiment import Comparison, Measured
-from quadric.experiments.vision.experiment import Line, lines
+from quadric.experiments.table import Line, lines
 from quadric.experiments.vision.seeds import Change, goes, paired, spread, verdict
 
 NAMES = {

@@ -8,7 +8,6 @@ vision-NAME`` all of them.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -51,22 +50,3 @@ class VisionExperiment:
     """A frozen dataclass of what a user may choose; every field has a default."""
     fewest: int = 1
     """Models it needs at least when a user names them."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of the table: paper, reproductions, ours."""
-
-    quantity: str
-    """What is measured, with its setting."""
-    paper: str
-    """As published; empty where nothing was."""
-    reproductions: str
-    """What others found; empty where nobody tried."""
-    ours: str
-    """What was measured here."""
-
-
-def lines(*rows: Line) -> list[dict[str, str]]:
-    """Lines as JSON values, for ``Comparison.lines``."""
-    return [dataclasses.asdict(row) for row in rows]

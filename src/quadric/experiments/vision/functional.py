@@ -19,7 +19,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quadric.experiments.experiment import Comparison, Measured
-from quadric.experiments.vision.experiment import PAPER, Line, NoOptions, VisionExperiment, lines
+from quadric.experiments.table import Line, lines
+from quadric.experiments.vision.experiment import PAPER, NoOptions, VisionExperiment
 from quadric.experiments.vision.figures.functional import BEST, draw
 from quadric.experiments.vision.settings import VisionSettings
 from quadric.vision.classifier import ImageClassifier

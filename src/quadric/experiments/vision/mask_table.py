@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from quadric.experiments.vision.experiment import Line
+from quadric.experiments.table import Line
 from quadric.experiments.vision.figures.masks import mean_curve
 from quadric.experiments.vision.seeds import spread
 

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from quadric.errors import QuadricError
 from quadric.experiments.experiment import Comparison, Measured
-from quadric.experiments.vision.experiment import PAPER, VisionExperiment, lines
+from quadric.experiments.table import lines
+from quadric.experiments.vision.experiment import PAPER, VisionExperiment
 from quadric.experiments.vision.figures import masks as drawing
 from quadric.experiments.vision.figures import pixels
 from quadric.experiments.vision.mask_table import (

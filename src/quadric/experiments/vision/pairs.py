@@ -19,6 +19,7 @@ import torch
 
 from quadric.experiments import picture
 from quadric.experiments.experiment import Comparison, Measured
+from quadric.experiments.table import Line, lines
 from quadric.experiments.vision.dictionaries import (
     DRAWS,
     averaged,
@@ -26,7 +27,7 @@ from quadric.experiments.vision.dictionaries import (
     decisive,
     draw_curves,
 )
-from quadric.experiments.vision.experiment import Line, VisionExperiment, lines
+from quadric.experiments.vision.experiment import VisionExperiment
 from quadric.experiments.vision.seeds import spread
 from quadric.experiments.vision.settings import VisionSettings
 from quadric.forms import BilinearTensor, pair_count

@@ -18,11 +18,8 @@ from torch import Tensor
 
 from quadric.errors import QuadricError
 from quadric.experiments.experiment import Comparison, Measured
-from quadric.experiments.vision.experiment import (
-    PAPER,
-    VisionExperiment,
-    lines,
-)
+from quadric.experiments.table import lines
+from quadric.experiments.vision.experiment import PAPER, VisionExperiment
 from quadric.experiments.vision.figures.similarity import draw
 from quadric.experiments.vision.settings import VisionSettings
 from quadric.experiments.vision.similarity_table import table, top_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from quadric.experiments.vision.experiment import Line
+from quadric.experiments.table import Line
 from quadric.vision.runs import with_self_pairs, without_self_pairs
 
 _PAPER_RUNS = 5

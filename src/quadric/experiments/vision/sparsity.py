@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from quadric.errors import QuadricError
 from quadric.experiments.experiment import Comparison, Measured
+from quadric.experiments.table import Line, lines
 from quadric.experiments.vision.alike import check_alike
-from quadric.experiments.vision.experiment import PAPER, Line, VisionExperiment, lines
+from quadric.experiments.vision.experiment import PAPER, VisionExperiment
 from quadric.experiments.vision.seeds import effect, goes, spread, verdict
 from quadric.experiments.vision.settings import QUICK, VisionSettings
 from quadric.forms import Rule

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from quadric.errors import QuadricError
 from quadric.experiments.experiment import Comparison, Measured
-from quadric.experiments.vision.experiment import PAPER, Line, VisionExperiment, lines
+from quadric.experiments.table import Line, lines
+from quadric.experiments.vision.experiment import PAPER, VisionExperiment
 from quadric.experiments.vision.figures import galleries
 from quadric.experiments.vision.seeds import spread
 from quadric.experiments.vision.settings import VisionSettings

@@ -15,19 +15,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quadric.errors import QuadricError
-from quadric.experiments.perform import DATA, write_outcome
+from quadric.experiments.perform import announce, finished, write_outcome
+from quadric.experiments.table import TABLE, table
 from quadric.experiments.vision.experiment import VisionExperiment
 from quadric.experiments.vision.settings import VisionSettings
-from quadric.storage import make_folder, read_json, write_text
+from quadric.storage import make_folder, write_text
 from quadric.vision.config import Recipe
 from quadric.vision.files import Trained
 from quadric.vision.store import Store
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-TABLE = "table.md"
 
 
 def perform(
@@ -81,7 +79,7 @@ def suite(
         folder = out / experiment.name
         outcome = _finished(folder, experiment, settings)
         if outcome is None:
-            _say(console, f"[{place}/{len(experiments)}] {experiment.name}: {experiment.title}")
+            announce(console, place, len(experiments), experiment)
             outcome = perform(
                 experiment, settings, folder, quick=quick, store=store, console=console
             )
@@ -109,19 +107,6 @@ def train_all(
     return [store.get(recipe) for recipe in recipes]
 
 
-def table(outcomes: Sequence[dict[str, Any]]) -> str:
-    """Every published figure beside what reproductions found and what was measured, as Markdown."""
-    rows = ["| | paper | reproductions | ours |", "|---|---|---|---|"]
-    for outcome in outcomes:
-        verdict = {True: "agrees", False: "does not agree", None: "undecided"}
-        comparison = outcome["comparison"]
-        rows.append(f"| **{outcome['title']}** | | | {verdict[comparison['agrees']]} |")
-        for line in comparison["lines"]:
-            cells = (line[key] for key in ("quantity", "paper", "reproductions", "ours"))
-            rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(rows) + "\n"
-
-
 def _described(trained: Trained) -> dict[str, Any]:
     return {"recipe": trained.recipe.as_dict(), "test_accuracy": trained.test_accuracy}
 
@@ -130,21 +115,9 @@ def _finished(
     folder: Path, experiment: VisionExperiment, settings: VisionSettings
 ) -> dict[str, Any] | None:
     """What an earlier run with these settings and these models wrote, if it is whole."""
-    if not (folder / DATA).is_file():
-        return None
-    try:
-        outcome = read_json(folder / DATA)
-    except QuadricError:
+    outcome = finished(folder, settings)
+    if outcome is None:
         return None
     planned = [recipe.as_dict() for recipe in experiment.plan(settings)]
     found = [model.get("recipe") for model in outcome.get("models", [])]
-    return (
-        outcome
-        if outcome.get("settings") == dataclasses.asdict(settings) and found == planned
-        else None
-    )
-
-
-def _say(console: Console | None, text: str) -> None:
-    if console is not None:
-        console.print(text, markup=False, highlight=False)
+    return outcome if found == planned else None

@@ -20,12 +20,8 @@ from torch import Tensor
 
 from quadric.errors import QuadricError
 from quadric.experiments.experiment import Comparison, Measured
-from quadric.experiments.vision.experiment import (
-    PAPER,
-    Line,
-    VisionExperiment,
-    lines,
-)
+from quadric.experiments.table import Line, lines
+from quadric.experiments.vision.experiment import PAPER, VisionExperiment
 from quadric.experiments.vision.figures.truncation import draw
 from quadric.experiments.vision.settings import VisionSettings
 from quadric.experiments.vision.sizes import by_size, percent

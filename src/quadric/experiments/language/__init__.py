@@ -1,0 +1,1 @@
+"""Experiments on language models whose MLPs are gated, and the commands that run them."""
