@@ -10,6 +10,7 @@ import torch
 
 from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder
 from quadric.vision import Recipe, train
+from tests.language.following import follow
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -42,6 +43,9 @@ def test_every_block_of_the_docs(
         train(Recipe(dataset="digits"), tmp_path / "runs" / "digits")
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
+    if page.stem == "language-models":
+        follow(page.read_text(), monkeypatch)
+        capsys.readouterr()
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.S):
         exec(block, {})
         assert capsys.readouterr().out or "print" not in block

@@ -68,6 +68,9 @@ def parse_assignments(config: type, text: str) -> tuple[str, dict[str, Any]]:
 def _flag(same: Sequence[Field]) -> Callable[[F], F]:
     """One flag for fields of one name."""
     field = same[0]
+    for other in same:
+        # One value goes to every field of the name, so they must mean the same type by it.
+        assert (other.kind, other.choices) == (field.kind, field.choices), f"{field.name} differs"
     name = field.name.replace("_", "-")
     declaration = f"--{name}/--no-{name}" if field.kind is bool else f"--{name}"
     kind = click.Choice(field.choices) if field.choices else field.kind

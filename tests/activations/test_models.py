@@ -5,6 +5,7 @@ import json
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -235,3 +236,76 @@ def test_the_converted_weights_are_the_dequantised_ones(
     again = load_model(DEFAULT_MODEL, dtype=torch.bfloat16, device="cpu")
     assert again.tokenizer(" March 1945")["input_ids"] == [3903, 216, 33, 41, 36, 37]
     assert [path.name for path in (tmp_path / "models").iterdir()] == [DEFAULT_MODEL]
+
+
+@torch.no_grad()
+def logits_of(model: Any) -> torch.Tensor:
+    ids = torch.randint(257, (2, 9), generator=torch.Generator().manual_seed(1))
+    found: torch.Tensor = model(ids).logits
+    return found
+
+
+@pytest.mark.parametrize("gate", ["identity", "silu"])
+def test_a_gated_transformer_is_loaded_with_its_head(gate: str, tmp_path: Path) -> None:
+    from quadric.layers.transformer import GatedTransformerForCausalLM
+    from quadric.layers.transformer_config import GatedTransformerConfig
+
+    torch.manual_seed(0)
+    config = GatedTransformerConfig(
+        vocab_size=257, hidden_size=16, intermediate_size=20, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, gate=gate, initializer_range=0.3,
+    )  # fmt: skip
+    model = GatedTransformerForCausalLM(config).eval()
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    language = load_model(str(tmp_path), dtype=torch.float32, device="cpu")
+    assert type(language.model) is GatedTransformerForCausalLM and not language.model.training
+    torch.testing.assert_close(logits_of(language.model), logits_of(model), rtol=0, atol=1e-6)
+    coarse = load_model(str(tmp_path), dtype=torch.bfloat16, device="cpu")
+    assert coarse.model.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("beta", [0.0, 0.4])
+def test_a_model_with_gates_half_way_is_loaded_with_them(
+    beta: float, tied: bool, tmp_path: Path
+) -> None:
+    from quadric.layers import annealing
+
+    model = tiny_model("llama").float()
+    if tied:
+        model.config.tie_word_embeddings = True
+        model.tie_weights()
+    plain = logits_of(model)
+    annealing.convert(model, [0, 2])
+    annealing.set_beta(model, beta)
+    if beta == 0:
+        annealing.fold(model)
+    expected = logits_of(model)
+    assert (expected - plain).abs().max() > 0.1
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    language = load_model(str(tmp_path), dtype=torch.float32, device="cpu")
+    torch.testing.assert_close(logits_of(language.model), expected, rtol=0, atol=1e-4)
+    assert annealing.layers(language.model) == [0, 2]
+    assert not any(parameter.requires_grad for parameter in language.model.parameters())
+    coarse = load_model(str(tmp_path), dtype=torch.bfloat16, device="cpu").model
+    assert coarse.dtype == torch.bfloat16 and annealing.layers(coarse) == [0, 2]
+    # Saved once more, nothing is lost.
+    language.model.save_pretrained(tmp_path / "again")
+    tiny_tokenizer().save_pretrained(tmp_path / "again")
+    again = load_model(str(tmp_path / "again"), dtype=torch.float32, device="cpu")
+    assert torch.equal(logits_of(again.model), logits_of(language.model))
+
+
+@pytest.mark.parametrize("gates", [[0.5], "silu", [0.5, "relu", 1], [0.5, -1, 1], None])
+def test_a_list_of_gates_that_does_not_fit_is_one_line(gates: object, tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "llama")
+    config = json.loads((folder / "config.json").read_text())
+    config["hidden_act"] = "annealed"
+    if gates is not None:
+        config["mlp_gates"] = gates
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(QuadricError, match="mlp_gates") as caught:
+        load_model(str(folder), dtype=torch.float32, device="cpu")
+    assert "\n" not in str(caught.value)

@@ -177,12 +177,13 @@ def from_pretrained(location: str | Path, *, dtype: torch.dtype = torch.float32)
 
     config = AutoConfig.from_pretrained(str(location), trust_remote_code=False)
     gates = getattr(config, _LAYERS, None)
-    if is_annealed(config):
+    annealed = is_annealed(config)
+    if annealed:
         config.hidden_act = "silu"
     model = AutoModelForCausalLM.from_pretrained(
         str(location), config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False
     )
-    if gates is not None:
+    if annealed or gates is not None:
         _install(model, gates)
     return model.eval()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quadric.report.figures import GREY, NEGATIVE, POSITIVE, blank
@@ -28,7 +29,7 @@ def draw_curves(metrics: Mapping[str, Any]) -> Figure:
     losses.set_ylabel("held-out loss (nats)")
     gap = metrics["gap"]
     losses.set_title(
-        f"{metrics['model']}: bilinear {metrics['loss_bilinear']:.3f}"
+        f"{Path(metrics['model']).name}: bilinear {metrics['loss_bilinear']:.3f}"
         + ("" if gap is None else f", {gap:+.3f} against the control")
     )
     losses.legend(frameon=False)

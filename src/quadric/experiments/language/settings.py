@@ -46,12 +46,14 @@ class LanguageSettings:
     """For bilinear language models: how many seeds of each model."""
     layer: int = 4
     """For bilinear language models: the block whose MLP is read, from 0."""
-    expansion: int = 4
+    dictionary_expansion: int = 4
     """For bilinear language models: features per dimension of each dictionary."""
     k: int = 30
     """For bilinear language models: features that are on at a token."""
     dictionary_steps: int = 36_000
-    """For bilinear language models: steps of each dictionary, 4,096 tokens each."""
+    """For bilinear language models: steps of each dictionary."""
+    dictionary_batch: int = 4096
+    """For bilinear language models: tokens in each of those steps."""
     base_model: str = "smollm2-135m"
     """For bilinear language models: the SwiGLU model whose gates are annealed."""
     anneal_steps: int = 20_000
@@ -109,9 +111,10 @@ class LanguageSettings:
 
         return DictionaryConfig(
             layer=self.layer if layer is None else layer,
-            expansion=self.expansion,
+            expansion=self.dictionary_expansion,
             k=self.k,
             steps=self.dictionary_steps,
+            batch_size=self.dictionary_batch,
             seed=self.seed,
         )
 
@@ -121,6 +124,6 @@ FULL = LanguageSettings()
 QUICK = LanguageSettings(
     dataset="news", vocab_size=1024, hidden_size=64, intermediate_size=192, num_hidden_layers=2,
     num_attention_heads=4, context_size=64, steps=300, batch_contexts=16, lr=3e-3, layer=1,
-    expansion=4, k=8, dictionary_steps=300, anneal_steps=6, anneal_contexts=4,
+    k=8, dictionary_steps=300, dictionary_batch=512, anneal_steps=6, anneal_contexts=4,
 )  # fmt: skip
 """The settings of ``--quick``: each within two minutes on two cores."""
