@@ -20,8 +20,8 @@ runs=${RUNS:-runs/language}
 
 # The models of the runs on two cores: 4 blocks of width 192, 128 tokens of context.
 small=(--dataset news+speeches+bible --vocab-size 4096 --hidden-size 192 --intermediate-size 768
-  --num-hidden-layers 4 --num-attention-heads 6 --context-size 128 --steps 1000
-  --batch-contexts 16 --lr 2e-3 --layer 2 --dictionary-expansion 4 --k 16
+  --num-hidden-layers 4 --num-attention-heads 6 --context-size 128 --text-tokens 100000000
+  --steps 1000 --batch-contexts 16 --lr 2e-3 --layer 2 --dictionary-expansion 4 --k 16
   --dictionary-steps 1500 --dictionary-batch 2048)
 
 # (a) Table 4: bilinear, ReGLU and SwiGLU at the same steps and in the same time. Five trainings of

@@ -39,6 +39,16 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def check_unused(folder: Path, advice: str = "choose another folder") -> None:
+    """Refuse a folder that holds anything but the temporary files of a killed writer.
+
+    Raises:
+        QuadricError: it does.
+    """
+    if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise QuadricError(f"{folder} is not empty: {advice}")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it takes ``path``'s place atomically.

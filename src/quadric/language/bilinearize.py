@@ -27,7 +27,7 @@ from quadric.layers import annealing
 from quadric.layers.schedule import Schedule, beta_at
 from quadric.report.annealing import draw_curves
 from quadric.report.figures import save
-from quadric.storage import make_folder, read_json, write_json
+from quadric.storage import check_unused, make_folder, read_json, write_json
 from quadric.training.checkpoint import newest
 from quadric.training.log import LOG
 from quadric.training.log import read as read_log
@@ -64,8 +64,8 @@ def bilinearize(
             f"{out} was begun with another configuration than the one given: resume without flags, "
             "or choose another folder"
         )
-    if not resume and out.exists() and any(out.iterdir()):
-        raise QuadricError(f"{out} is not empty: choose another folder, or --resume what is there")
+    if not resume:
+        check_unused(out, "choose another folder, or --resume what is there")
     if (out / METRICS).is_file():
         return read_json(out / METRICS)
     resolve_device(request.fit.device)

@@ -41,7 +41,7 @@ from quadric.language.saelens import (
 from quadric.language.splicing import SplicedLosses, place_of, quality
 from quadric.layers import GatedLayer
 from quadric.settings import from_dict
-from quadric.storage import make_folder, read_json, write_json
+from quadric.storage import check_unused, make_folder, read_json, write_json
 from quadric.training.loop import resolve_device
 
 if TYPE_CHECKING:
@@ -285,8 +285,8 @@ def _begin(out: Path, request: dict[str, Any]) -> None:
                 f"{out} was begun with another configuration than the one given: choose another "
                 "folder"
             )
-    elif any(out.iterdir()):
-        raise QuadricError(f"{out} is not empty: choose another folder")
+    else:
+        check_unused(out)
     write_json(out / CONFIG, request)
 
 

@@ -14,6 +14,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -233,10 +234,16 @@ def batch_of(
     end = begin + config.batch_contexts
     found = []
     for turn in range(begin // len(rows), (end - 1) // len(rows) + 1):
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + turn)
-        order = torch.randperm(len(rows), generator=generator)
+        order = _order(len(rows), config.seed, turn)
         found.append(order[max(begin - turn * len(rows), 0) : end - turn * len(rows)])
     return rows[torch.cat(found)]
+
+
+@lru_cache(maxsize=2)
+def _order(count: int, seed: int, turn: int) -> Int[Tensor, " count"]:
+    """The order of one pass; kept from step to step, as it may be millions of numbers."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + turn)
+    return torch.randperm(count, generator=generator)
 
 
 def compute_dtype(config: FitConfig, device: torch.device) -> torch.dtype:

@@ -21,12 +21,12 @@ import quadric
 from quadric.activations.models import load_tokenizer, quietly
 from quadric.errors import QuadricError
 from quadric.language.config import Recipe
-from quadric.language.loop import fit
+from quadric.language.loop import compute_dtype, fit
 from quadric.language.text import Deduplicated, read_documents, read_rows
 from quadric.language.tokenizer import train_tokenizer
 from quadric.layers.transformer import GatedTransformerForCausalLM
 from quadric.layers.transformer_config import GatedTransformerConfig
-from quadric.storage import make_folder, read_json, write_json
+from quadric.storage import check_unused, make_folder, read_json, write_json
 from quadric.training.loop import resolve_device
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def train(
             f"{out} was begun with another configuration than the one given: resume without flags, "
             "or choose another folder"
         )
-    if not resume and out.exists() and any(out.iterdir()):
-        raise QuadricError(f"{out} is not empty: choose another folder, or --resume what is there")
+    if not resume:
+        check_unused(out, "choose another folder, or --resume what is there")
     if (out / METRICS).is_file():
         return read_json(out / METRICS)
     # What cannot be is refused before the text is read, and that before the folder is made.
@@ -78,6 +78,7 @@ def train(
     points = fit(model, rows, recipe.fit, out, finish=finish, resume=resume, console=console)
     metrics = {
         "gate": recipe.architecture.gate,
+        "dtype": str(compute_dtype(recipe.fit, model.device)).removeprefix("torch."),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "text_tokens": rows.train.numel(),
         "text_copies_dropped": rows.copies,

@@ -23,6 +23,8 @@ class LanguageSettings:
 
     dataset: str = "roneneldan/TinyStories"
     """For bilinear language models: the text, as for lm train."""
+    text_tokens: int = 2_000_000_000
+    """For bilinear language models: at most so many tokens of it are read."""
     vocab_size: int = 4096
     """For bilinear language models: tokens of the tokeniser."""
     hidden_size: int = 512
@@ -101,7 +103,9 @@ class LanguageSettings:
         }
         return Recipe(
             architecture=from_dict(ArchitectureConfig, {"gate": gate, **values}, "settings"),
-            text=TextConfig(dataset=self.dataset, context_size=self.context_size),
+            text=TextConfig(
+                dataset=self.dataset, context_size=self.context_size, tokens=self.text_tokens
+            ),
             fit=FitConfig(**training),
         )
 
@@ -122,8 +126,9 @@ class LanguageSettings:
 FULL = LanguageSettings()
 """The settings without ``--quick``: days on an accelerator."""
 QUICK = LanguageSettings(
-    dataset="news", vocab_size=1024, hidden_size=64, intermediate_size=192, num_hidden_layers=2,
-    num_attention_heads=4, context_size=64, steps=300, batch_contexts=16, lr=3e-3, layer=1,
-    k=8, dictionary_steps=300, dictionary_batch=512, anneal_steps=6, anneal_contexts=4,
+    dataset="news", text_tokens=500_000, vocab_size=1024, hidden_size=64, intermediate_size=192,
+    num_hidden_layers=2, num_attention_heads=4, context_size=64,
+    steps=200, batch_contexts=16, lr=3e-3, layer=1, k=8, dictionary_steps=300, dictionary_batch=512,
+    anneal_steps=4, anneal_contexts=4,
 )  # fmt: skip
 """The settings of ``--quick``: each within two minutes on two cores."""

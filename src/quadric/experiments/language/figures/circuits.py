@@ -48,6 +48,7 @@ def _ranked(axes: Axes, circuits: list[dict[str, Any]], by: str) -> None:
     names = [label(circuit["feature"], circuit["tokens"], 3) for circuit in circuits]
     axes.set_yticks(rows, names, fontsize=8)
     axes.invert_yaxis()
+    axes.locator_params(axis="x", nbins=6)
     axes.set(
         title=f"output features by {by}: largest and most negative eigenvalue",
         xlabel="eigenvalue",

@@ -46,7 +46,7 @@ def _explained(axes: Axes, data: dict[str, Any]) -> None:
         xlabel=f"R² on held-out tokens (below {_LOWEST:g} in the first bin)",
         ylabel="output latents",
     )
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="center")
 
 
 def _by_pairs(axes: Axes, data: dict[str, Any]) -> None:
