@@ -61,3 +61,40 @@ def test_defaults_of_the_parts() -> None:
     assert composite.replace(variant="vanilla").block is None
     mixed = AutoencoderConfig(d_in=4, d_sae=16, variant="mixed")
     assert mixed.bottleneck_rows == 8 and mixed.factors == 16
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"k": 3}, "k does not apply to variant 'vanilla', only to topk"),
+        ({"variant": "composite", "k": 3}, "k does not apply to variant 'composite'"),
+        ({"batch_topk": True}, "batch_topk does not apply to variant 'vanilla', only to topk"),
+        ({"variant": "topk", "k": 17}, "k is 17, expected at most d_sae = 16"),
+        ({"variant": "topk"}, "k is 64, expected at most d_sae = 16"),
+        ({"variant": "topk", "k": 0}, "k is 0, expected a positive number"),
+        ({"variant": "topk", "k": 3, "density_weight": 0.1}, "density_weight is 0.1, but the topk"),
+        ({"variant": "topk", "k": 3, "density_weight": -0.1}, "density_weight is -0.1"),
+        ({"variant": "topk", "k": 3, "block": 2}, "block does not apply to variant 'topk'"),
+        ({"variant": "topk", "k": 3, "bottleneck": 1.0}, "bottleneck does not apply to variant"),
+    ],
+)
+def test_contradictions_of_topk(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(QuadricError, match=message):
+        AutoencoderConfig(**({"d_in": 4, "d_sae": 16} | changes))  # type: ignore[arg-type]
+
+
+def test_topk_and_the_variants_around_it() -> None:
+    plain = AutoencoderConfig(d_in=4, d_sae=160)
+    assert (plain.density_weight, plain.penalty, plain.k) == (0.1, 0.1, None)
+    topk = plain.replace(variant="topk", batch_topk=True)
+    assert (topk.k, topk.density_weight, topk.penalty, topk.factors) == (64, 0.0, 0.0, 160)
+    assert topk.replace(seed=2, k=5).batch_topk and topk.replace(k=5).k == 5
+    assert topk.replace(variant="vanilla") == plain
+    heavy = AutoencoderConfig(d_in=4, d_sae=160, variant="composite", density_weight=0.7)
+    assert heavy.replace(variant="topk").density_weight == 0
+    assert heavy.replace(variant="ordered").density_weight == 0.7
+    assert topk.replace(variant="mixed", density_weight=0.7).penalty == 0.7
+    again = from_dict(AutoencoderConfig, {"d_in": 4, "d_sae": 160, "density_weight": 0.0}, "x")
+    assert again.density_weight == 0.0  # a weight of 0 is one, not the default
+    with pytest.raises(QuadricError, match="k is 64, expected at most d_sae = 40"):
+        plain.replace(variant="topk", d_sae=40)

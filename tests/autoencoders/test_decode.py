@@ -98,3 +98,14 @@ def test_swapping_constants_in_the_linear_part_is_caught() -> None:
     g = torch.randn(2, 7, generator=generator).double()
     wrong = g @ (0.5 * (left[:, -1:] * left[:, :-1] + right[:, -1:] * right[:, :-1]))
     assert (linear_part(g, left, right) - wrong).abs().max() > 0.1
+
+
+def test_gathered_factors_are_those_of_each_row() -> None:
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(9, 6, generator=generator).double() for _ in range(2))
+    g = torch.randn(4, 3, generator=generator).double()
+    kept = torch.rand(4, 9, generator=generator).argsort(1)[:, :3]
+    dense = torch.zeros(4, 9).double().scatter(1, kept, g)
+    for way in (leading_vector, linear_part):
+        found = way(g, left[kept], right[kept])
+        torch.testing.assert_close(found, way(dense, left, right))

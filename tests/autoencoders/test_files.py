@@ -186,3 +186,39 @@ def test_a_hub_that_says_no_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(QuadricError, match=r"the hub did not give it: 401 Client Error\.$"):
         BilinearAutoencoder.from_pretrained("me/absent")
+
+
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("affine", [False, True])
+def test_topk_round_trip(tmp_path: Path, affine: bool, batch: bool) -> None:
+    """The threshold is kept; how long latents were silent is training's own and is not."""
+    config = AutoencoderConfig(
+        d_in=6, d_sae=40, variant="topk", k=3, batch_topk=batch, affine=affine
+    )
+    model = BilinearAutoencoder(config)
+    x = torch.randn(30, 6, generator=torch.Generator().manual_seed(0)) + 1
+    model.transform.fit(x)
+    for step in range(3):
+        model.loss(x, step)
+    assert model.topk is not None
+    assert model.topk.silent.max() == 3 and bool(model.topk.threshold) == batch
+    model.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "sae_weights.safetensors")
+    assert set(tensors) == {"left", "right", "topk.threshold"}
+    again = BilinearAutoencoder.from_pretrained(tmp_path)
+    assert again.config == config and again.topk is not None
+    assert torch.equal(again.topk.threshold, model.topk.threshold)
+    assert not again.topk.silent.any() and again.topk.silent.dtype == torch.int32
+    assert torch.equal(again.encode(x), model.encode(x))
+    assert torch.equal(again(x), model(x))
+    model.double().save_pretrained(tmp_path)
+    assert BilinearAutoencoder.from_pretrained(tmp_path).encode(x.double()).dtype == torch.float64
+    path = tmp_path / "sae_weights.safetensors"
+    del tensors["topk.threshold"]
+    model.float().save_pretrained(tmp_path)
+    save_file(tensors, path)
+    with pytest.raises(QuadricError, match=r"tensor 'topk\.threshold' is missing"):
+        BilinearAutoencoder.load_from_disk(tmp_path)
+    save_file(tensors | {"topk.threshold": torch.zeros(2)}, path)
+    with pytest.raises(QuadricError, match=r"'topk\.threshold' has shape \(2,\), cfg\.json says"):
+        BilinearAutoencoder.load_from_disk(tmp_path)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder, hoyer_density
+from quadric.autoencoders.density import sparse_hoyer_density
 from quadric.autoencoders.ordering import prefix_density_weights, prefix_weights
 from tests.oracles import autoencoders as oracle
 
@@ -190,3 +191,18 @@ def test_mutants_of_the_loss_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> 
         type(model.mixing), "coefficients", lambda _, z: z @ transposed.T @ transposed * 0.5
     )
     assert abs(model.loss(x, 0).error - right.error) > 1e-3  # a lost factor 2
+
+
+def test_sparse_density_is_the_density_of_the_written_out_columns() -> None:
+    generator = torch.Generator().manual_seed(0)
+    indices = torch.rand(9, 14, generator=generator).argsort(1)[:, :4]
+    indices = indices.where(torch.rand(9, 4, generator=generator) < 0.8, -1)
+    indices[indices == 0] = -1
+    latents = torch.randn(9, 4, generator=generator, dtype=torch.float64)  # also where absent
+    on = torch.where(indices >= 0, latents, 0)
+    dense = torch.zeros(9, 14, dtype=torch.float64).scatter_add(1, indices.clamp_min(0), on)
+    found = sparse_hoyer_density(indices, latents, 14)
+    expected = torch.stack([oracle.density(column) for column in dense.T])
+    torch.testing.assert_close(found, expected)
+    assert found[0] == 0 and found.max() > 0.1
+    assert not sparse_hoyer_density(indices[:1], latents[:1], 14).any()  # a single row

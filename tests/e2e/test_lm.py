@@ -156,7 +156,7 @@ def test_what_was_trained_is_a_model_for_every_command(
             folder, text, "--tokens", 2048, "--context-size", 16, "--hook",
             "blocks.1.hook_resid_pre", "--dtype", "float32", "--device", "cpu",
         )  # fmt: skip
-        harvested = quadric("harvest", *read, "--out", tmp_path / "acts", "--json")
+        harvested = quadric("harvest", *read, "--out", tmp_path / f"acts-{folder.name}", "--json")
         assert harvested.status == 0, harvested.err
     trained = quadric(
         "train", *read, "--steps", 3, "--batch-size", 64, "--d-sae", 20,

@@ -13,7 +13,7 @@ from typing import Literal
 
 from quadric.errors import QuadricError
 
-Variant = Literal["vanilla", "ordered", "mixed", "combined", "composite"]
+Variant = Literal["vanilla", "ordered", "mixed", "combined", "composite", "topk"]
 Scale = Literal["none", "dimension", "whole"]
 Norm = Literal["none", "unit", "constant"]
 
@@ -21,6 +21,8 @@ MIXED = ("mixed", "combined")
 ORDERED = ("ordered", "combined")
 DEFAULT_BOTTLENECK = 2.0
 DEFAULT_BLOCK = 4
+DEFAULT_K = 64
+DEFAULT_DENSITY_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class AutoencoderConfig:
     """Number of latents. For the composite variant the number of composites."""
     variant: Variant = "vanilla"
     """Latents are products (vanilla), importance-ordered (ordered), read through a narrow linear
-    bottleneck (mixed), both (combined), or sums of a block of products (composite)."""
+    bottleneck (mixed), both (combined), sums of a block of products (composite), or products of
+    which each token keeps the k strongest (topk)."""
     symmetric: bool = True
     """Reconstruct with symmetrised atoms. False gives the unsymmetrised atoms of the paper."""
     affine: bool = False
@@ -47,8 +50,12 @@ class AutoencoderConfig:
     """Rows of the mixing matrix as a multiple of d_in; mixed and combined only (default 2)."""
     block: int | None = None
     """Products summed into one latent; composite only (default 4)."""
-    density_weight: float = 0.1
-    """Weight of the Hoyer density in the loss."""
+    k: int | None = None
+    """Latents that a token keeps; topk only (default 64)."""
+    batch_topk: bool = False
+    """Whether the tokens of a batch share a budget of k each, so that some keep more; topk only."""
+    density_weight: float | None = None
+    """Weight of the Hoyer density in the loss (default 0.1); topk has none."""
     density_warmup: int = 100
     """Steps over which the density weight rises linearly from zero."""
     centre: bool = True
@@ -65,7 +72,16 @@ class AutoencoderConfig:
         for name in ("d_in", "d_sae"):
             if getattr(self, name) < 1:
                 raise QuadricError(f"{name} is {getattr(self, name)}, expected a positive integer")
-        if self.density_weight < 0:
+        self._part("k", ("topk",), DEFAULT_K)
+        if self.variant == "topk":
+            self._check_topk()
+        elif self.batch_topk:
+            raise QuadricError(
+                f"batch_topk does not apply to variant {self.variant!r}, only to topk"
+            )
+        elif self.density_weight is None:
+            object.__setattr__(self, "density_weight", DEFAULT_DENSITY_WEIGHT)
+        if self.penalty < 0:
             raise QuadricError(f"density_weight is {self.density_weight}, expected 0 or more")
         if self.density_warmup < 0:
             raise QuadricError(f"density_warmup is {self.density_warmup}, expected 0 or more")
@@ -91,6 +107,21 @@ class AutoencoderConfig:
                 f"only to {' and '.join(variants)}"
             )
 
+    def _check_topk(self) -> None:
+        if self.density_weight:
+            raise QuadricError(
+                f"density_weight is {self.density_weight}, but the topk variant has no density "
+                "penalty: its latents are sparse by k"
+            )
+        object.__setattr__(self, "density_weight", 0.0)
+        if self.k is not None and self.k > self.d_sae:
+            raise QuadricError(f"k is {self.k}, expected at most d_sae = {self.d_sae}")
+
+    @property
+    def penalty(self) -> float:
+        """The weight of the density, 0 where there is none."""
+        return self.density_weight or 0.0
+
     @property
     def factors(self) -> int:
         """Number of products n, i.e. rows of the encoder factors."""
@@ -114,6 +145,11 @@ class AutoencoderConfig:
                 changes.setdefault("bottleneck", None)
             if variant != "composite":
                 changes.setdefault("block", None)
+            if variant != "topk":
+                changes.setdefault("k", None)
+                changes.setdefault("batch_topk", False)
+            if "topk" in (variant, self.variant):
+                changes.setdefault("density_weight", None)
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
 

@@ -8,6 +8,8 @@ lead back to x, and neither ever forms a d×d matrix:
   constants of l_j and r_j;
 - without it, X̂ ≈ xxᵀ is read through its leading eigenpair, x̂ = ±√λ v. Products do not change
   when x becomes −x, so the sign is not in the latents: it has to come from elsewhere.
+
+Factors are shared by all rows, (n, d), or gathered for each, (rows, k, d), where few are active.
 """
 
 from __future__ import annotations
@@ -22,18 +24,18 @@ KRYLOV_STEPS = 16
 
 def linear_part(
     coefficients: Float[Tensor, "rows n"],
-    left: Float[Tensor, "n d_plus_1"],
-    right: Float[Tensor, "n d_plus_1"],
+    left: Float[Tensor, "*rows n d_plus_1"],
+    right: Float[Tensor, "*rows n d_plus_1"],
 ) -> Float[Tensor, "rows d"]:
     """x̂ = ½ Σ_j g_j (b_j l_j + a_j r_j) for factors whose last column is the constant."""
-    columns = left[:, -1:] * right[:, :-1] + right[:, -1:] * left[:, :-1]
-    return coefficients @ (0.5 * columns)
+    columns = left[..., -1:] * right[..., :-1] + right[..., -1:] * left[..., :-1]
+    return _combined(coefficients, 0.5 * columns)
 
 
 def leading_vector(
     coefficients: Float[Tensor, "rows n"],
-    left: Float[Tensor, "n d"],
-    right: Float[Tensor, "n d"],
+    left: Float[Tensor, "*rows n d"],
+    right: Float[Tensor, "*rows n d"],
     start: Float[Tensor, "rows d"] | None = None,
     steps: int = KRYLOV_STEPS,
 ) -> Float[Tensor, "rows d"]:
@@ -44,7 +46,7 @@ def leading_vector(
     (for example x itself) only speeds it up. The sign of the result makes its largest entry
     positive.
     """
-    rows, d = coefficients.shape[0], left.shape[1]
+    rows, d = coefficients.shape[0], left.shape[-1]
     steps = min(steps, d)
     if start is None:
         generator = torch.Generator().manual_seed(0)
@@ -75,11 +77,21 @@ def leading_vector(
 
 def _act(
     coefficients: Float[Tensor, "rows n"],
-    left: Float[Tensor, "n d"],
-    right: Float[Tensor, "n d"],
+    left: Float[Tensor, "*rows n d"],
+    right: Float[Tensor, "*rows n d"],
     vector: Float[Tensor, "rows d"],
 ) -> Float[Tensor, "rows d"]:
     """X̂v for every row."""
-    towards_left = coefficients * (vector @ right.T)
-    towards_right = coefficients * (vector @ left.T)
-    return 0.5 * (towards_left @ left + towards_right @ right)
+    towards_left = coefficients * _read(vector, right)
+    towards_right = coefficients * _read(vector, left)
+    return 0.5 * (_combined(towards_left, left) + _combined(towards_right, right))
+
+
+def _read(vector: Tensor, factor: Tensor) -> Tensor:
+    """(rows, n): each row's vector with its factors."""
+    return vector @ factor.T if factor.ndim == 2 else (factor @ vector[..., None])[..., 0]
+
+
+def _combined(coefficients: Tensor, factor: Tensor) -> Tensor:
+    """(rows, d): each row's combination of its factors."""
+    return coefficients @ factor if factor.ndim == 2 else (coefficients[:, None] @ factor)[:, 0]

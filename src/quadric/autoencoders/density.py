@@ -10,7 +10,7 @@ depend on N and on the mix of tokens in the batch: compare figures at equal N on
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -19,11 +19,28 @@ def hoyer_density(latents: Float[Tensor, "rows latents"]) -> Float[Tensor, " lat
 
     Gradients flow to every entry except through columns that are zero.
     """
-    rows = latents.shape[0]
-    if rows < 2:
-        return latents.new_zeros(latents.shape[1])
     total = torch.linalg.vector_norm(latents, ord=1, dim=0)
     length = torch.linalg.vector_norm(latents, ord=2, dim=0)
+    return _density(total, length, len(latents))
+
+
+def sparse_hoyer_density(
+    indices: Int[Tensor, "rows k"], latents: Float[Tensor, "rows k"], n: int
+) -> Float[Tensor, " n"]:
+    """The density of every column of the (rows, n) latents that have these entries and zeros.
+
+    Entries of index −1 count as absent.
+    """
+    kept = indices.flatten().clamp_min(0)
+    values = torch.where(indices >= 0, latents, 0).flatten()
+    total = values.new_zeros(n).index_add_(0, kept, values.abs())
+    square = values.new_zeros(n).index_add_(0, kept, values.square())
+    return _density(total, square.sqrt(), len(latents))
+
+
+def _density(total: Tensor, length: Tensor, rows: int) -> Tensor:
+    if rows < 2:
+        return torch.zeros_like(total)
     silent = length == 0
     density = (total / torch.where(silent, 1.0, length) - 1) / (rows**0.5 - 1)
     return torch.where(silent, 0.0, density)

@@ -26,6 +26,8 @@ CONFIG = "cfg.json"
 WEIGHTS = "sae_weights.safetensors"
 ARCHITECTURE = "bilinear_autoencoder"
 FORMAT_VERSION = 1
+MEMORY = "topk.silent"
+"""What only training needs: it is in checkpoints and not in the weights."""
 
 
 def save(model: BilinearAutoencoder, folder: Path) -> None:
@@ -33,7 +35,9 @@ def save(model: BilinearAutoencoder, folder: Path) -> None:
     make_folder(folder)
     # An old cfg.json beside new weights would describe another autoencoder.
     (folder / CONFIG).unlink(missing_ok=True)
-    write_tensors(folder / WEIGHTS, model.state_dict())
+    state = model.state_dict()
+    state.pop(MEMORY, None)
+    write_tensors(folder / WEIGHTS, state)
     write_json(folder / CONFIG, describe(model))
 
 
@@ -73,6 +77,12 @@ def load(
     weights = read_tensors(folder / WEIGHTS)
     _check_weights(weights, config, dtype, folder / WEIGHTS)
     return config, metadata, statistics, weights
+
+
+def fill(model: BilinearAutoencoder, weights: dict[str, Tensor]) -> None:
+    """Give a new autoencoder the weights that :func:`load` read and checked."""
+    memory = {MEMORY: model.topk.silent} if model.topk is not None else {}
+    model.load_state_dict({**weights, **memory})
 
 
 def locate(source: str, subfolder: str, **hub: Any) -> Path:
@@ -139,7 +149,12 @@ def _check_weights(
     weights: dict[str, Tensor], config: AutoencoderConfig, dtype: str, path: Path
 ) -> None:
     width = config.d_in + int(config.affine)
-    shapes = {"left": (config.factors, width), "right": (config.factors, width)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "left": (config.factors, width),
+        "right": (config.factors, width),
+    }
+    if config.k is not None:
+        shapes["topk.threshold"] = ()
     if config.bottleneck is not None:
         shapes["mixing.weight"] = (config.bottleneck_rows, config.factors)
     for name in sorted(shapes.keys() | weights.keys()):

@@ -26,16 +26,27 @@ from torch import Tensor, nn
 from quadric.autoencoders import decode as decoding
 from quadric.autoencoders import files
 from quadric.autoencoders.config import AutoencoderConfig, Metadata
-from quadric.autoencoders.density import hoyer_density
-from quadric.autoencoders.mixing import Blocks, Dense, Mixing, Unmixed
+from quadric.autoencoders.density import hoyer_density, sparse_hoyer_density
+from quadric.autoencoders.initial import gaussian_rows, mixing_of
+from quadric.autoencoders.mixing import Blocks, Dense
 from quadric.autoencoders.ordering import prefix_density_weights, prefix_weights
+from quadric.autoencoders.sparsity import REVIVED, Active, TopK
 from quadric.autoencoders.transform import InputTransform, Transformed
 from quadric.errors import QuadricError
 from quadric.forms import BilinearTensor, lift
-from quadric.kernels import reconstruction_energy, sample_energies
+from quadric.kernels import (
+    reconstruction_energy,
+    sample_energies,
+    sparse_squared_error,
+    sparse_squared_errors,
+)
 
 ROWS_AT_ONCE = 4096
 """Rows per piece in the calls that run without gradients, to bound their memory."""
+GATHERED = 2**24
+"""Numbers of the atoms that are gathered at a time for decoding."""
+SPARSE = 8
+"""Atoms are gathered where a row's latents are at least so many times fewer than all."""
 
 
 class Loss(NamedTuple):
@@ -60,6 +71,7 @@ class BilinearAutoencoder(nn.Module):
         transform: the input transform, fitted on training data.
         left, right: the encoder factors, (n, d_in), or (n, d_in + 1) with the constant last.
         mixing: how products become latents and latents become coefficients.
+        topk: which latents a token keeps; None where it keeps all.
     """
 
     def __init__(self, config: AutoencoderConfig, metadata: Metadata | None = None) -> None:
@@ -70,9 +82,12 @@ class BilinearAutoencoder(nn.Module):
         self.transform = InputTransform.of(config)
         generator = torch.Generator().manual_seed(config.seed)
         width = config.d_in + int(config.affine)
-        self.left = nn.Parameter(_gaussian_rows(config.factors, width, generator))
-        self.right = nn.Parameter(_gaussian_rows(config.factors, width, generator))
-        self.mixing = _mixing(config, generator)
+        self.left = nn.Parameter(gaussian_rows(config.factors, width, generator))
+        self.right = nn.Parameter(gaussian_rows(config.factors, width, generator))
+        self.mixing = mixing_of(config, generator)
+        self.topk = None
+        if config.k is not None:
+            self.topk = TopK(config.factors, config.k, batch=config.batch_topk)
 
     @property
     def d_in(self) -> int:
@@ -95,12 +110,38 @@ class BilinearAutoencoder(nn.Module):
         return self.left.dtype
 
     def encode(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_sae"]:
-        """The latents of activations, signed and dense.
+        """The latents of activations, signed; all of them, with zeros where topk keeps none.
 
         Raises:
             QuadricError: the last dimension is not d_in.
         """
+        if self.topk is not None:
+            active = self.encode_sparse(x)
+            kept = active.indices.clamp_min(0)
+            latents = active.latents.new_zeros(*active.latents.shape[:-1], self.d_sae)
+            return latents.scatter_add_(-1, kept, active.latents)
         return self.mixing.latents(self._products(self._lifted(self._transformed(x).y)))
+
+    @torch.no_grad()
+    def encode_sparse(self, x: Float[Tensor, "... d_in"]) -> Active:
+        """The latents that each activation keeps, (..., k), and their numbers; topk only.
+
+        Memory: a block of the dictionary at a time, never all of its latents.
+
+        Raises:
+            QuadricError: the last dimension is not d_in, or every latent is kept.
+        """
+        if self.topk is None:
+            raise QuadricError(f"variant {self.config.variant!r} keeps every latent: use encode")
+        flat = self._lifted(self._transformed(x).y).reshape(-1, self.left.shape[1])
+        unit, size = _unit(flat)
+        pieces = [
+            self.topk.select(unit[piece], self.left, self.right)
+            for piece in _pieces(len(flat)) or [slice(None)]
+        ]
+        indices, latents = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+        shape = *x.shape[:-1], indices.shape[1]
+        return Active(indices.view(shape), (latents * size).view(shape))
 
     def decode(
         self, latents: Float[Tensor, "... d_sae"], *, like: Float[Tensor, "... d_in"] | None = None
@@ -123,9 +164,11 @@ class BilinearAutoencoder(nn.Module):
         shape = latents.shape[:-1]
         flat = latents.reshape(-1, self.d_sae)
         given = None if like is None else self._transformed(like.reshape(-1, self.d_in))
+        few = self._few(flat)
+        rows = max(1, GATHERED // (2 * few * self.left.shape[1])) if few else ROWS_AT_ONCE
         pieces = [
-            self._estimate(flat[piece], None if given is None else given.y[piece])
-            for piece in _pieces(len(flat))
+            self._estimate(flat[piece], few, None if given is None else given.y[piece])
+            for piece in _pieces(len(flat), rows)
         ]
         y = torch.cat(pieces) if pieces else flat.new_zeros(0, self.d_in)
         x = self.transform.undo(y, None if given is None else given.norm)
@@ -142,7 +185,7 @@ class BilinearAutoencoder(nn.Module):
     @torch.no_grad()
     def product_error(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "..."]:
         """‖X − X̂‖²/‖X‖² of every activation, with all latents; 1 means nothing was predicted."""
-        flat = self._lifted(self._transformed(x.reshape(-1, self.d_in)).y)
+        flat = self._rows(x)
         errors = [self._sample_errors(flat[piece]) for piece in _pieces(len(flat))]
         return (torch.cat(errors) if errors else flat.new_zeros(0)).reshape(x.shape[:-1])
 
@@ -161,10 +204,12 @@ class BilinearAutoencoder(nn.Module):
             product_dtype: the type of the large matrix products, for example bfloat16; sums and
                 gradients stay in the weights' type. None computes everything in that type.
         """
-        lifted = self._lifted(self._transformed(x.reshape(-1, self.d_in)).y)
+        lifted = self._rows(x)
         # At length 1 every vector has ‖x‖⁴ = 1, which makes each term relative without a division.
-        size = lifted.square().sum(-1, keepdim=True).clamp_min(torch.finfo(lifted.dtype).tiny)
-        products = self._products(lifted / size.sqrt(), product_dtype)
+        unit, size = _unit(lifted)
+        if self.topk is not None:
+            return self._topk_loss(unit, size, self.topk, product_dtype)
+        products = self._products(unit, product_dtype)
         latents = self.mixing.latents(products)
         coefficients = self.mixing.coefficients(latents)
         weights = None
@@ -187,8 +232,49 @@ class BilinearAutoencoder(nn.Module):
         if self.config.ordered:
             density = density * (self.d_sae * prefix_density_weights(self.d_sae).to(density))
         density = density.mean()
-        weight = self.config.density_weight * _warmup(step, self.config.density_warmup)
+        weight = self.config.penalty * _warmup(step, self.config.density_warmup)
         return Loss(error + weight * density, error, density, weight)
+
+    def _topk_loss(
+        self, unit: Tensor, size: Tensor, topk: TopK, product_dtype: torch.dtype | None
+    ) -> Loss:
+        """The error from active atoms alone, and what dead ones leave of its residual."""
+        unit = unit.detach()
+        active = topk.select(
+            unit, self.left, self.right, product_dtype=product_dtype, shared=self.training
+        )
+        squared = sparse_squared_error(
+            unit,
+            self.left,
+            self.right,
+            active.indices,
+            symmetric=self.config.symmetric,
+            product_dtype=product_dtype,
+        )
+        error = total = squared / len(unit)
+        if self.training:
+            topk.remember(active)
+            left_over = topk.revival(
+                unit,
+                self.left,
+                self.right,
+                active,
+                symmetric=self.config.symmetric,
+                product_dtype=product_dtype,
+            )
+            if left_over is not None:
+                tiny = torch.finfo(unit.dtype).tiny
+                total = total + REVIVED * left_over / squared.detach().clamp_min(tiny)
+        latents = active.latents * (1 if self.config.norm == "unit" else size)
+        density = sparse_hoyer_density(active.indices, latents, self.d_sae).mean()
+        return Loss(total, error, density, 0.0)
+
+    @torch.no_grad()
+    def density(self, x: Float[Tensor, "rows d_in"]) -> Float[Tensor, ""]:
+        """The mean Hoyer density of the latents over these activations."""
+        if self.topk is None:
+            return hoyer_density(self.encode(x)).mean()
+        return sparse_hoyer_density(*self.encode_sparse(x), self.d_sae).mean()
 
     def tensor(self, latents: Sequence[int] | None = None) -> BilinearTensor:
         """The latents as a stack of quadratic forms on the transformed input.
@@ -244,7 +330,7 @@ class BilinearAutoencoder(nn.Module):
         """Load from a folder on disk."""
         config, metadata, statistics, weights = files.load(Path(folder))
         model = cls(config, metadata).to(weights["left"].dtype)
-        model.load_state_dict(weights)
+        files.fill(model, weights)
         model.transform.load_statistics(statistics, str(Path(folder) / files.CONFIG))
         return model.eval()
 
@@ -256,6 +342,11 @@ class BilinearAutoencoder(nn.Module):
         self._check_width(x, self.d_in, "activations", "d_in")
         return self.transform.apply_to(x.to(self.dtype))
 
+    def _rows(self, x: Tensor) -> Tensor:
+        """Transformed activations, lifted, as a matrix."""
+        self._check_width(x, self.d_in, "activations", "d_in")
+        return self._lifted(self._transformed(x.reshape(-1, self.d_in)).y)
+
     def _lifted(self, y: Tensor) -> Tensor:
         return lift(y) if self.config.affine else y
 
@@ -266,18 +357,38 @@ class BilinearAutoencoder(nn.Module):
         read_right = lifted @ self.right.to(dtype).T
         return read_left.to(self.dtype) * read_right
 
-    def _estimate(self, latents: Tensor, y: Tensor | None) -> Tensor:
+    def _few(self, latents: Tensor) -> int:
+        """The most latents that a row has, 0 where reading all atoms is cheaper than gathering."""
+        if self.topk is None or not len(latents):
+            return 0
+        most = int((latents != 0).sum(1).max())
+        return most if SPARSE * most <= self.d_sae else 0
+
+    def _estimate(self, latents: Tensor, few: int, y: Tensor | None) -> Tensor:
         """Transformed activations from latents, with the sign of ``y`` where it is needed."""
-        coefficients = self.mixing.coefficients(latents)
+        left: Tensor = self.left
+        right: Tensor = self.right
+        if few:
+            kept = latents.abs().topk(few, dim=1).indices
+            coefficients, left, right = latents.gather(1, kept), left[kept], right[kept]
+        else:
+            coefficients = self.mixing.coefficients(latents)
         if self.config.affine:
-            return decoding.linear_part(coefficients, self.left, self.right)
-        estimate = decoding.leading_vector(coefficients, self.left, self.right, start=y)
+            return decoding.linear_part(coefficients, left, right)
+        estimate = decoding.leading_vector(coefficients, left, right, start=y)
         if y is None:
             return estimate
         agree = (estimate * y).sum(-1, keepdim=True)
         return torch.where(agree < 0, -estimate, estimate)
 
     def _sample_errors(self, lifted: Tensor) -> Tensor:
+        if self.topk is not None:
+            unit, size = _unit(lifted)
+            kept = self.topk.select(unit, self.left, self.right).indices
+            errors = sparse_squared_errors(
+                unit, self.left, self.right, kept, symmetric=self.config.symmetric
+            )
+            return torch.where(lifted.square().sum(-1) > 0, errors, 0.0)
         products = self._products(lifted)
         coefficients = self.mixing.coefficients(self.mixing.latents(products))
         energy = sample_energies(
@@ -296,23 +407,15 @@ class BilinearAutoencoder(nn.Module):
             )
 
 
-def _gaussian_rows(rows: int, width: int, generator: torch.Generator) -> Tensor:
-    gaussian = torch.randn(rows, width, generator=generator, dtype=torch.float64)
-    scaled: Tensor = gaussian / width**0.5
-    return scaled.to(torch.get_default_dtype())
-
-
-def _mixing(config: AutoencoderConfig, generator: torch.Generator) -> Mixing:
-    if config.block is not None:
-        return Blocks(config.block)
-    if config.bottleneck is not None:
-        return Dense(config.bottleneck_rows, config.factors, generator)
-    return Unmixed()
+def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of length 1, and the squares of their lengths as a column."""
+    size = x.square().sum(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+    return x / size.sqrt(), size
 
 
 def _warmup(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / steps) if steps else 1.0
 
 
-def _pieces(rows: int) -> list[slice]:
-    return [slice(start, start + ROWS_AT_ONCE) for start in range(0, rows, ROWS_AT_ONCE)]
+def _pieces(rows: int, at_once: int = ROWS_AT_ONCE) -> list[slice]:
+    return [slice(start, start + at_once) for start in range(0, rows, at_once)]

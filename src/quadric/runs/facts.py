@@ -14,6 +14,7 @@ _VARIANTS = {
     "mixed": "single products, mixed by a matrix",
     "combined": "single products, mixed by a matrix and ordered",
     "composite": "sums of {block} products",
+    "topk": "single products, the {k} strongest {of}",
 }
 _NORMS = {"unit": "brought to length 1", "constant": "divided by the mean length", "none": ""}
 _SCALES = {"dimension": "every dimension scaled", "whole": "scaled as a whole", "none": ""}
@@ -23,15 +24,17 @@ def of_model(model: BilinearAutoencoder) -> dict[str, str]:
     """Model, hook, text and configuration."""
     config, origin = model.config, model.metadata
     steps = ["centred" if config.centre else "", _SCALES[config.scale], _NORMS[config.norm]]
+    kept = {"k": config.k, "of": "on average" if config.batch_topk else "of every row"}
+    latents = _VARIANTS[config.variant].format(block=config.block, **kept)
     known = {
         "Model": origin.model_name,
         "Hook": origin.hook_name,
         "Text": origin.dataset,
         "Trained on": origin.tokens and f"{origin.tokens:,} rows",
-        "Latents": f"{config.d_sae:,}: {_VARIANTS[config.variant].format(block=config.block)}",
+        "Latents": f"{config.d_sae:,}: {latents}",
         "Input": ", ".join([f"{config.d_in:,} dimensions", *filter(None, steps)]),
         "Affine": "with linear and constant parts" if config.affine else None,
-        "Density penalty": f"{config.density_weight:g}",
+        "Density penalty": None if config.variant == "topk" else f"{config.penalty:g}",
         "Seed": str(config.seed),
     }
     return {name: value for name, value in known.items() if value}

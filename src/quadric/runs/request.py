@@ -91,9 +91,13 @@ def _autoencoders(
         if name in typed:
             raise QuadricError(f"--also {text!r}: there is already an autoencoder {name!r}")
         fields = {**main, **changes}
-        if changes.get("variant", main.get("variant")) != main.get("variant"):
+        variants = main.get("variant"), fields.get("variant")
+        if variants[0] != variants[1]:
             # The parts of the main variant mean nothing to another one.
-            for part in ("block", "bottleneck"):
+            parts = ["block", "bottleneck", "k", "batch_topk"]
+            if "topk" in variants:  # the one without a density penalty
+                parts.append("density_weight")
+            for part in parts:
                 if part not in changes:
                     fields.pop(part, None)
         typed[name] = fields

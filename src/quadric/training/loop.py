@@ -20,7 +20,7 @@ from rich.console import Console
 from torch import Tensor
 
 from quadric.activations.loader import BatchSource
-from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder, Metadata, hoyer_density
+from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder, Metadata
 from quadric.errors import Interrupted, QuadricError
 from quadric.kernels import fastest_product_dtype
 from quadric.storage import make_folder
@@ -197,10 +197,9 @@ class _Run:
         """Product error and density of every autoencoder on the held-out activations."""
         metrics = {}
         for name, model in self.models.items():
-            latents = model.encode(self.held_out)
             error = model.product_error(self.held_out).mean().item()
             metrics[f"{name}/held_out_error"] = error
-            metrics[f"{name}/held_out_density"] = hoyer_density(latents).mean().item()
+            metrics[f"{name}/held_out_density"] = model.density(self.held_out).item()
         return metrics
 
     def finish(self, metadata: Metadata) -> dict[str, BilinearAutoencoder]:
