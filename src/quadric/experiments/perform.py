@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from quadric.activations.config import DataConfig, HarvestConfig
 from quadric.errors import QuadricError
 from quadric.experiments.experiment import QUICK_TOKENS, Experiment, Measured, Request, Settings
+from quadric.experiments.table import TABLE as ALL
+from quadric.experiments.table import table
 from quadric.flags import chosen
 from quadric.report.figures import save
-from quadric.storage import make_folder, read_json, replacing, write_json
+from quadric.storage import make_folder, read_json, replacing, write_json, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     from quadric.experiments.language.experiment import LanguageExperiment
     from quadric.experiments.vision.experiment import VisionExperiment
+
+E = TypeVar("E", "VisionExperiment", "LanguageExperiment")
 
 DATA, PICTURE, TABLE = "experiment.json", "picture.png", "table.parquet"
 
@@ -139,16 +143,34 @@ def finished(folder: Path, settings: Any) -> dict[str, Any] | None:
     return outcome if outcome.get("settings") == dataclasses.asdict(settings) else None
 
 
-def announce(
-    console: Console | None,
-    place: int,
-    count: int,
-    experiment: VisionExperiment | LanguageExperiment,
-) -> None:
-    """Say which experiment of a suite begins, its number from 1."""
-    if console is not None:
-        text = f"[{place}/{count}] {experiment.name}: {experiment.title}"
-        console.print(text, markup=False, highlight=False)
+def in_turn(
+    experiments: Sequence[E],
+    out: Path,
+    earlier: Callable[[E, Path], dict[str, Any] | None],
+    one: Callable[[E, Path], dict[str, Any]],
+    console: Console | None = None,
+) -> list[dict[str, Any]]:
+    """Run several experiments, each into its own folder of ``out``, and write ``table.md``.
+
+    Args:
+        experiments: what to run, in this order.
+        out: the folder.
+        earlier: what an earlier call left in a folder, or None; then the experiment is not run.
+        one: runs an experiment into a folder.
+        console: where it is said which one begins.
+    """
+    outcomes = []
+    for place, experiment in enumerate(experiments, 1):
+        folder = out / experiment.name
+        outcome = earlier(experiment, folder)
+        if outcome is None:
+            if console is not None:
+                text = f"[{place}/{len(experiments)}] {experiment.name}: {experiment.title}"
+                console.print(text, markup=False, highlight=False)
+            outcome = one(experiment, folder)
+        outcomes.append(outcome)
+    write_text(out / ALL, table(outcomes))
+    return outcomes
 
 
 def sentence(outcome: Mapping[str, Any], out: Path) -> str:

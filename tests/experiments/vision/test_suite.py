@@ -14,10 +14,10 @@ import pytest
 from quadric.errors import QuadricError
 from quadric.experiments import picture
 from quadric.experiments.experiment import Comparison, Measured
-from quadric.experiments.table import Line, lines
+from quadric.experiments.table import Line, lines, table
 from quadric.experiments.vision.experiment import VisionExperiment
 from quadric.experiments.vision.settings import FULL, QUICK, VisionSettings
-from quadric.experiments.vision.suite import perform, suite, table
+from quadric.experiments.vision.suite import perform, suite
 from quadric.vision.files import Trained
 
 SMALL = VisionSettings(

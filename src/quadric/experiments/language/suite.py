@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 from quadric.experiments.language.experiment import LanguageExperiment
 from quadric.experiments.language.settings import LanguageSettings
 from quadric.experiments.language.workshop import Workshop
-from quadric.experiments.perform import announce, finished, write_outcome
-from quadric.experiments.table import TABLE, table
-from quadric.storage import make_folder, write_text
+from quadric.experiments.perform import finished, in_turn, write_outcome
+from quadric.storage import make_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,15 +69,13 @@ def suite(
         QuadricError: as for ``perform``.
     """
     workshop = Workshop(console=console)
-    outcomes = []
-    for place, experiment in enumerate(experiments, 1):
-        folder = out / experiment.name
-        outcome = finished(folder, settings)
-        if outcome is None:
-            announce(console, place, len(experiments), experiment)
-            outcome = perform(
-                experiment, settings, folder, quick=quick, workshop=workshop, console=console
-            )
-        outcomes.append(outcome)
-    write_text(out / TABLE, table(outcomes))
-    return outcomes
+
+    def earlier(_: LanguageExperiment, folder: Path) -> dict[str, Any] | None:
+        return finished(folder, settings)
+
+    def one(experiment: LanguageExperiment, folder: Path) -> dict[str, Any]:
+        return perform(
+            experiment, settings, folder, quick=quick, workshop=workshop, console=console
+        )
+
+    return in_turn(experiments, out, earlier, one, console)

@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quadric.experiments.perform import announce, finished, write_outcome
-from quadric.experiments.table import TABLE, table
+from quadric.experiments.perform import finished, in_turn, write_outcome
 from quadric.experiments.vision.experiment import VisionExperiment
 from quadric.experiments.vision.settings import VisionSettings
-from quadric.storage import make_folder, write_text
+from quadric.storage import make_folder
 from quadric.vision.config import Recipe
 from quadric.vision.files import Trained
 from quadric.vision.store import Store
@@ -74,18 +73,14 @@ def suite(
         QuadricError: as for ``perform``.
     """
     store = Store()
-    outcomes = []
-    for place, experiment in enumerate(experiments, 1):
-        folder = out / experiment.name
-        outcome = _finished(folder, experiment, settings)
-        if outcome is None:
-            announce(console, place, len(experiments), experiment)
-            outcome = perform(
-                experiment, settings, folder, quick=quick, store=store, console=console
-            )
-        outcomes.append(outcome)
-    write_text(out / TABLE, table(outcomes))
-    return outcomes
+
+    def earlier(experiment: VisionExperiment, folder: Path) -> dict[str, Any] | None:
+        return _finished(folder, experiment, settings)
+
+    def one(experiment: VisionExperiment, folder: Path) -> dict[str, Any]:
+        return perform(experiment, settings, folder, quick=quick, store=store, console=console)
+
+    return in_turn(experiments, out, earlier, one, console)
 
 
 def train_all(
