@@ -176,7 +176,8 @@ def test_the_list_and_the_mistakes(
     tmp_path: Path,
 ) -> None:
     listed = json.loads(quadric("experiment", "--list", "--json").out)
-    names = [one["name"] for one in listed if not one["name"].startswith("vision-")]
+    kinds = ("vision-", "lm-")
+    names = [one["name"] for one in listed if not one["name"].startswith(kinds)]
     assert names == list(NAMES) == list(EXPERIMENTS)
     assert all(one["title"] and one["statement"] and one["source"] for one in listed)
     refused(quadric("experiment", "frontiers"), "no experiment 'frontiers'", "'frontier'")
