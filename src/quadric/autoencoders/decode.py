@@ -20,6 +20,42 @@ from torch import Tensor
 
 KRYLOV_STEPS = 16
 """Lanczos steps per token."""
+SPARSE = 8
+"""Atoms are gathered where a row's latents are at least so many times fewer than all."""
+
+
+def few_active(latents: Float[Tensor, "rows n"]) -> int:
+    """The most latents that a row has, 0 where reading all atoms is cheaper than gathering them."""
+    if not len(latents):
+        return 0
+    most = int((latents != 0).sum(1).max())
+    return most if SPARSE * most <= latents.shape[1] else 0
+
+
+def estimate(
+    coefficients: Float[Tensor, "rows n"],
+    left: Float[Tensor, "*rows n d"],
+    right: Float[Tensor, "*rows n d"],
+    *,
+    affine: bool,
+    like: Float[Tensor, "rows d"] | None,
+) -> Float[Tensor, "rows d"]:
+    """The activations of reconstructions, with the signs of ``like`` where it is needed.
+
+    Args:
+        coefficients: of the atoms.
+        left: first factors of the atoms.
+        right: second factors of the atoms.
+        affine: whether the factors end in a constant.
+        like: what the estimates should point along; where None the largest entry is positive.
+    """
+    if affine:
+        return linear_part(coefficients, left, right)
+    found = leading_vector(coefficients, left, right, start=like)
+    if like is None:
+        return found
+    agree = (found * like).sum(-1, keepdim=True)
+    return torch.where(agree < 0, -found, found)
 
 
 def linear_part(

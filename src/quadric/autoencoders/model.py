@@ -45,8 +45,6 @@ ROWS_AT_ONCE = 4096
 """Rows per piece in the calls that run without gradients, to bound their memory."""
 GATHERED = 2**24
 """Numbers of the atoms that are gathered at a time for decoding."""
-SPARSE = 8
-"""Atoms are gathered where a row's latents are at least so many times fewer than all."""
 
 
 class Loss(NamedTuple):
@@ -164,10 +162,14 @@ class BilinearAutoencoder(nn.Module):
         shape = latents.shape[:-1]
         flat = latents.reshape(-1, self.d_sae)
         given = None if like is None else self._transformed(like.reshape(-1, self.d_in))
-        few = self._few(flat)
+        few = 0 if self.topk is None else decoding.few_active(flat)
         rows = max(1, GATHERED // (2 * few * self.left.shape[1])) if few else ROWS_AT_ONCE
         pieces = [
-            self._estimate(flat[piece], few, None if given is None else given.y[piece])
+            decoding.estimate(
+                *self._coefficients(flat[piece], few),
+                affine=self.config.affine,
+                like=None if given is None else given.y[piece],
+            )
             for piece in _pieces(len(flat), rows)
         ]
         y = torch.cat(pieces) if pieces else flat.new_zeros(0, self.d_in)
@@ -357,29 +359,12 @@ class BilinearAutoencoder(nn.Module):
         read_right = lifted @ self.right.to(dtype).T
         return read_left.to(self.dtype) * read_right
 
-    def _few(self, latents: Tensor) -> int:
-        """The most latents that a row has, 0 where reading all atoms is cheaper than gathering."""
-        if self.topk is None or not len(latents):
-            return 0
-        most = int((latents != 0).sum(1).max())
-        return most if SPARSE * most <= self.d_sae else 0
-
-    def _estimate(self, latents: Tensor, few: int, y: Tensor | None) -> Tensor:
-        """Transformed activations from latents, with the sign of ``y`` where it is needed."""
-        left: Tensor = self.left
-        right: Tensor = self.right
-        if few:
-            kept = latents.abs().topk(few, dim=1).indices
-            coefficients, left, right = latents.gather(1, kept), left[kept], right[kept]
-        else:
-            coefficients = self.mixing.coefficients(latents)
-        if self.config.affine:
-            return decoding.linear_part(coefficients, left, right)
-        estimate = decoding.leading_vector(coefficients, left, right, start=y)
-        if y is None:
-            return estimate
-        agree = (estimate * y).sum(-1, keepdim=True)
-        return torch.where(agree < 0, -estimate, estimate)
+    def _coefficients(self, latents: Tensor, few: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Coefficients and the atoms they belong to, gathered for each row where few are active."""
+        if not few:
+            return self.mixing.coefficients(latents), self.left, self.right
+        kept = latents.abs().topk(few, dim=1).indices
+        return latents.gather(1, kept), self.left[kept], self.right[kept]
 
     def _sample_errors(self, lifted: Tensor) -> Tensor:
         if self.topk is not None:
