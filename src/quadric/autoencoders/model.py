@@ -17,7 +17,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -28,6 +28,7 @@ from quadric.autoencoders import files
 from quadric.autoencoders.config import AutoencoderConfig, Metadata
 from quadric.autoencoders.density import hoyer_density, sparse_hoyer_density
 from quadric.autoencoders.initial import gaussian_rows, mixing_of
+from quadric.autoencoders.loss import Loss, warmed_up
 from quadric.autoencoders.mixing import Blocks, Dense
 from quadric.autoencoders.ordering import prefix_density_weights, prefix_weights
 from quadric.autoencoders.sparsity import REVIVED, Active, TopK
@@ -45,19 +46,6 @@ ROWS_AT_ONCE = 4096
 """Rows per piece in the calls that run without gradients, to bound their memory."""
 GATHERED = 2**24
 """Numbers of the atoms that are gathered at a time for decoding."""
-
-
-class Loss(NamedTuple):
-    """The training loss of one batch and its parts."""
-
-    total: Float[Tensor, ""]
-    """error + density_weight · density."""
-    error: Float[Tensor, ""]
-    """Mean product error; for ordered variants the mean over all prefixes of the dictionary."""
-    density: Float[Tensor, ""]
-    """Mean Hoyer density of the latents; for ordered variants the mean over prefixes."""
-    density_weight: float
-    """The weight in force at this step, warm-up included."""
 
 
 class BilinearAutoencoder(nn.Module):
@@ -234,7 +222,7 @@ class BilinearAutoencoder(nn.Module):
         if self.config.ordered:
             density = density * (self.d_sae * prefix_density_weights(self.d_sae).to(density))
         density = density.mean()
-        weight = self.config.penalty * _warmup(step, self.config.density_warmup)
+        weight = self.config.penalty * warmed_up(step, self.config.density_warmup)
         return Loss(error + weight * density, error, density, weight)
 
     def _topk_loss(
@@ -396,10 +384,6 @@ def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
     """Rows of length 1, and the squares of their lengths as a column."""
     size = x.square().sum(-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
     return x / size.sqrt(), size
-
-
-def _warmup(step: int, steps: int) -> float:
-    return min(1.0, (step + 1) / steps) if steps else 1.0
 
 
 def _pieces(rows: int, at_once: int = ROWS_AT_ONCE) -> list[slice]:
