@@ -21,8 +21,8 @@ runs=${RUNS:-runs/language}
 # The models of the runs on two cores: 4 blocks of width 192, 128 tokens of context.
 small=(--dataset news+speeches+bible --vocab-size 4096 --hidden-size 192 --intermediate-size 768
   --num-hidden-layers 4 --num-attention-heads 6 --context-size 128 --text-tokens 100000000
-  --steps 1000 --batch-contexts 16 --lr 2e-3 --layer 2 --dictionary-expansion 4 --k 16
-  --dictionary-steps 1500 --dictionary-batch 2048)
+  --steps 1000 --batch-contexts 16 --lr 2e-3)
+dictionaries=(--dictionary-expansion 4 --k 16 --dictionary-steps 1500 --dictionary-batch 2048)
 
 # (a) Table 4: bilinear, ReGLU and SwiGLU at the same steps and in the same time. Five trainings of
 # each seed. Step times decide the second setting, so nothing else should run on the machine.
@@ -59,15 +59,18 @@ annealing_gpu() {
 # (c) Figure 9: correlations by rank on the bilinear model of (a), beside their null.
 # TIME and MEMORY: to be filled in from the run.
 rank() {
-  "$quadric" experiment lm-rank "${small[@]}" --out "$runs/rank"
+  "$quadric" experiment lm-rank "${small[@]}" "${dictionaries[@]}" --layer 2 --out "$runs/rank"
 }
 
 # What else is read from that model and its dictionaries.
 # TIME and MEMORY: to be filled in from the run.
 readings() {
-  for name in losses interactions circuits composition; do
-    "$quadric" experiment "lm-$name" "${small[@]}" --out "$runs/$name"
+  "$quadric" experiment lm-losses "${small[@]}" "${dictionaries[@]}" --out "$runs/losses"
+  for name in interactions circuits; do
+    "$quadric" experiment "lm-$name" "${small[@]}" "${dictionaries[@]}" --layer 2 --out "$runs/$name"
   done
+  "$quadric" experiment lm-composition "${small[@]}" --layer 2 --dictionary-expansion 4 \
+    --dictionary-steps 1500 --out "$runs/composition"
 }
 
 # 2,048³ interactions at hidden 2,048: time of a part, and peak memory of the process.

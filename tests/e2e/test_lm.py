@@ -213,7 +213,7 @@ def test_what_is_wrong_is_said_in_one_line(
     refused(bilinear(llama, "--layers", "2-1"), "layers is '2-1', expected numbers such as")
     refused(bilinear(llama, "--part", 2), "part is 2, expected 0 to 1")
     refused(bilinear(llama, "--anneal", "constant"), "constant", "linear")
-    refused(bilinear(llama, "--context-size", 99_999), "give more text")
+    refused(bilinear(llama, "--context-size", 99_999), "has 32 positions")
     tokenizer = tiny_tokenizer()
     tokenizer.add_tokens(["<more>", "<tokens>"])
     tokenizer.save_pretrained(tmp_path / "gpt2")

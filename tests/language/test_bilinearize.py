@@ -374,7 +374,7 @@ def test_what_cannot_be_leaves_no_folder(request_: BilinearizeRequest, tmp_path:
         ({"model": str(wide)}, r"has 266 tokens, but the model has embeddings for 257: they do no"),
         ({"model": str(tmp_path / "none")}, r"there is no such folder"),
         ({"anneal": AnnealConfig("0,3")}, r"^there is no layer 3: the model has 3 \(0–2\)$"),
-        ({"text": text}, r"fewer than one context of 99999"),
+        ({"text": text}, r"context_size is 99999, but .* has 2048 positions"),
         ({"fit": dataclasses.replace(FIT, device="tpu9")}, r"device 'tpu9' cannot be used"),
     ]
     for changes, message in cases:

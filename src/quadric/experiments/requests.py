@@ -7,7 +7,7 @@ language models a data set; a flag that the one kind does not know is refused ra
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +110,7 @@ def _language(
 
     if name != LANGUAGE:
         one = language.find(name.removeprefix(LANGUAGE_PREFIX))
+        _check_names(name, values, one.settings)
         outcome = suite.perform(one, settings, out, quick=quick, console=console)
         return outcome, perform.sentence(outcome, out)
     outcomes = suite.suite(language.every(), settings, out, quick=quick, console=console)
@@ -130,7 +131,10 @@ def _listed(prefix: str, experiment: VisionExperiment | LanguageExperiment) -> d
 
 
 def _check_flags(name: str, values: Mapping[str, Any], *configs: type) -> None:
-    known = {field.name for config in configs for field in fields(config)}
+    _check_names(name, values, {field.name for config in configs for field in fields(config)})
+
+
+def _check_names(name: str, values: Mapping[str, Any], known: Container[str]) -> None:
     for key, value in values.items():
         if value is not None and key not in known:
             raise QuadricError(f"--{key.replace('_', '-')} does not apply to {name}")

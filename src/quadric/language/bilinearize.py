@@ -17,17 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-import quadric
-from quadric.activations.models import LanguageModel, load_model, quietly
-from quadric.errors import QuadricError
+from quadric.activations.models import load_model, quietly
+from quadric.language.begun import check_begun, read_begun, write_begun
 from quadric.language.config import BilinearizeRequest, FineTuneConfig
 from quadric.language.loop import Point, fit, held_out_loss, read_points
-from quadric.language.text import Rows, read_rows
+from quadric.language.text import Rows, check_text, read_rows
 from quadric.layers import annealing
 from quadric.layers.schedule import Schedule, beta_at
 from quadric.report.annealing import draw_curves
 from quadric.report.figures import save
-from quadric.storage import check_unused, make_folder, read_json, write_json
+from quadric.storage import read_json, write_json
 from quadric.training.checkpoint import newest
 from quadric.training.log import LOG
 from quadric.training.log import read as read_log
@@ -59,24 +58,15 @@ def bilinearize(
             cannot be read, training diverged, or the folder holds another run.
         Interrupted: the run was asked to stop; it can be resumed.
     """
-    if resume and read_request(out) != request:
-        raise QuadricError(
-            f"{out} was begun with another configuration than the one given: resume without flags, "
-            "or choose another folder"
-        )
-    if not resume:
-        check_unused(out, "choose another folder, or --resume what is there")
+    check_begun(out, request, read_request, resume=resume)
     if (out / METRICS).is_file():
         return read_json(out / METRICS)
     resolve_device(request.fit.device)
     language = load_model(request.model, dtype=torch.float32, device="cpu")
     annealing.convert(language.model, request.anneal.chosen)  # refuses other MLPs at once
-    _check_tokenizer(language)
+    check_text(language, request.text)
     rows = read_rows(language.tokenizer, request.text)
-    make_folder(out)
-    write_json(
-        out / CONFIG, {"quadric_version": quadric.__version__, **dataclasses.asdict(request)}
-    )
+    write_begun(out / CONFIG, dataclasses.asdict(request))
     schedules: dict[str, Schedule] = {ANNEALED: request.anneal.anneal}
     if request.anneal.control:
         schedules[CONTROL] = "constant"
@@ -99,12 +89,7 @@ def read_request(folder: Path) -> BilinearizeRequest:
     Raises:
         QuadricError: the folder holds none.
     """
-    path = folder / CONFIG
-    if not path.is_file():
-        raise QuadricError(f"{folder} holds no model being made bilinear: {CONFIG} is missing")
-    values = read_json(path)
-    values.pop("quadric_version", None)
-    return BilinearizeRequest.from_dict(values, str(path))
+    return read_begun(folder / CONFIG, BilinearizeRequest.from_dict, "model being made bilinear")
 
 
 def _train(
@@ -185,18 +170,3 @@ def _metrics(
         "betas": [line["beta"] for line in lines if "held_out_loss" in line],
         "curves": {name: [p._asdict() for p in points] for name, points in curves.items()},
     }
-
-
-def _check_tokenizer(language: LanguageModel) -> None:
-    """Refuse a tokeniser that has more tokens than the model has embeddings.
-
-    Raises:
-        QuadricError: it has.
-    """
-    tokens = len(language.tokenizer)
-    rows = language.model.get_input_embeddings().weight.shape[0]
-    if tokens > rows:
-        raise QuadricError(
-            f"the tokeniser of {language.name} has {tokens} tokens, but the model has embeddings "
-            f"for {rows}: they do not belong together"
-        )

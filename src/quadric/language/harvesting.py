@@ -25,7 +25,7 @@ from quadric.activations.models import LanguageModel
 from quadric.errors import QuadricError
 from quadric.kernels import fastest_product_dtype
 from quadric.language.config import DictionaryConfig, TextConfig
-from quadric.language.text import HELD_OUT_SHARE, Rows, read_rows
+from quadric.language.text import HELD_OUT_SHARE, Rows, check_text, read_rows
 from quadric.layers import GatedLayer, wrap
 
 if TYPE_CHECKING:
@@ -143,26 +143,6 @@ def gated_layer(language: LanguageModel, block: int) -> GatedLayer:
             f"the MLP of block {block} of {language.name} is not a gated pair that can be read: "
             f"{error}"
         ) from error
-
-
-def check_text(language: LanguageModel, text: TextConfig) -> None:
-    """Refuse a tokeniser or a context that the model cannot read.
-
-    Raises:
-        QuadricError: the tokeniser has more tokens than the model has embeddings, or a context
-            more tokens than the model has positions.
-    """
-    rows = language.model.get_input_embeddings().weight.shape[0]
-    if len(language.tokenizer) > rows:
-        raise QuadricError(
-            f"the tokeniser of {language.name} has {len(language.tokenizer)} tokens, but the model "
-            f"has embeddings for {rows}: they do not belong together"
-        )
-    positions = getattr(language.model.config, "max_position_embeddings", None)
-    if positions is not None and text.context_size > positions:
-        raise QuadricError(
-            f"context_size is {text.context_size}, but {language.name} has {positions} positions"
-        )
 
 
 def _read(language: LanguageModel, text: TextConfig, contexts: int) -> Rows:

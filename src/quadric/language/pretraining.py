@@ -17,16 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-import quadric
 from quadric.activations.models import load_tokenizer, quietly
-from quadric.errors import QuadricError
+from quadric.language.begun import check_begun, read_begun, write_begun
 from quadric.language.config import Recipe
 from quadric.language.loop import compute_dtype, fit
 from quadric.language.text import Deduplicated, read_documents, read_rows
 from quadric.language.tokenizer import train_tokenizer
 from quadric.layers.transformer import GatedTransformerForCausalLM
 from quadric.layers.transformer_config import GatedTransformerConfig
-from quadric.storage import check_unused, make_folder, read_json, write_json
+from quadric.storage import read_json, write_json
 from quadric.training.loop import resolve_device
 
 if TYPE_CHECKING:
@@ -52,13 +51,7 @@ def train(
             folder holds another run.
         Interrupted: the run was asked to stop; it can be resumed.
     """
-    if resume and read_recipe(out) != recipe:
-        raise QuadricError(
-            f"{out} was begun with another configuration than the one given: resume without flags, "
-            "or choose another folder"
-        )
-    if not resume:
-        check_unused(out, "choose another folder, or --resume what is there")
+    check_begun(out, recipe, read_recipe, resume=resume)
     if (out / METRICS).is_file():
         return read_json(out / METRICS)
     # What cannot be is refused before the text is read, and that before the folder is made.
@@ -67,8 +60,7 @@ def train(
     tokenizer = _tokenizer(recipe, out)
     rows = read_rows(tokenizer, recipe.text)
     model = build(recipe, tokenizer)
-    make_folder(out)
-    write_json(out / CONFIG, {"quadric_version": quadric.__version__, **recipe.as_dict()})
+    write_begun(out / CONFIG, recipe.as_dict())
     _keep(tokenizer, out)
 
     def finish() -> None:
@@ -113,12 +105,7 @@ def read_recipe(folder: Path) -> Recipe:
     Raises:
         QuadricError: the folder holds none.
     """
-    path = folder / CONFIG
-    if not path.is_file():
-        raise QuadricError(f"{folder} holds no language model in training: {CONFIG} is missing")
-    values = read_json(path)
-    values.pop("quadric_version", None)
-    return Recipe.from_dict(values, str(path))
+    return read_begun(folder / CONFIG, Recipe.from_dict, "language model in training")
 
 
 def _tokenizer(recipe: Recipe, out: Path) -> PreTrainedTokenizerBase:

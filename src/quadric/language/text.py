@@ -27,6 +27,8 @@ from quadric.language.config import TextConfig
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from quadric.activations.models import LanguageModel
+
 HELD_OUT_SHARE = 10
 """At most one in so many contexts is held out."""
 
@@ -64,6 +66,26 @@ def read_rows(tokenizer: PreTrainedTokenizerBase, config: TextConfig) -> Rows:
     count = min(config.held_out, len(kept) // HELD_OUT_SHARE)
     stacked = torch.stack(kept)
     return Rows(stacked[count:], stacked[:count], once.copies)
+
+
+def check_text(language: LanguageModel, text: TextConfig) -> None:
+    """Refuse a tokeniser or a context that the model cannot read.
+
+    Raises:
+        QuadricError: the tokeniser has more tokens than the model has embeddings, or a context
+            more tokens than the model has positions.
+    """
+    rows = language.model.get_input_embeddings().weight.shape[0]
+    if len(language.tokenizer) > rows:
+        raise QuadricError(
+            f"the tokeniser of {language.name} has {len(language.tokenizer)} tokens, but the model "
+            f"has embeddings for {rows}: they do not belong together"
+        )
+    positions = getattr(language.model.config, "max_position_embeddings", None)
+    if positions is not None and text.context_size > positions:
+        raise QuadricError(
+            f"context_size is {text.context_size}, but {language.name} has {positions} positions"
+        )
 
 
 def read_documents(config: TextConfig) -> Iterator[str]:

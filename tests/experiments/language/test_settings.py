@@ -60,15 +60,29 @@ def test_dictionaries_are_those_of_a_layer() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"seeds": 0}, "seeds is 0, expected 1 or more"),
         ({"layer": 2}, r"layer is 2: the model has 2 blocks \(0–1\)"),
         ({"layer": -1}, r"layer is -1: the model has 2 blocks"),
         ({"num_hidden_layers": 1}, "layer is 1: the model has 1 blocks"),
     ],
 )
-def test_settings_are_checked(wrong: dict[str, Any], message: str) -> None:
+def test_the_layer_is_checked_where_it_is_used(wrong: dict[str, Any], message: str) -> None:
+    settings = dataclasses.replace(QUICK, **wrong)
+    settings.check(find("gates").settings)
     with pytest.raises(QuadricError, match=message):
-        dataclasses.replace(QUICK, **wrong)
+        settings.check(find("rank").settings)
+
+
+def test_seeds_are_checked() -> None:
+    with pytest.raises(QuadricError, match="seeds is 0, expected 1 or more"):
+        dataclasses.replace(QUICK, seeds=0)
+
+
+def test_an_experiment_uses_known_settings_and_says_which() -> None:
+    known = {field.name for field in dataclasses.fields(LanguageSettings)}
+    for experiment in every():
+        used = experiment.settings
+        assert set(used) <= known and len(set(used)) == len(used) and "seed" in used
+    assert known == {name for experiment in every() for name in experiment.settings}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +127,10 @@ def test_the_command_line_refuses_in_one_line(
         ("lm-gates", "--run", tmp_path): ("--run applies to manifolds, not to lm-gates",),
         ("vision-gates", "--vocab-size", 9): ("--vocab-size does not apply to vision-gates",),
         ("lm-gates", "--seeds", 0): ("seeds is 0, expected 1 or more",),
-        ("lm-gates", "--layer", 6): ("layer is 6: the model has 6 blocks",),
+        ("lm-rank", "--layer", 6): ("layer is 6: the model has 6 blocks",),
+        ("lm", "--layer", 6): ("layer is 6: the model has 6 blocks",),
+        ("lm-gates", "--layer", 1): ("--layer does not apply to lm-gates",),
+        ("lm-annealing", "--steps", 9): ("--steps does not apply to lm-annealing",),
         ("lm-gates", "--quick", "--dataset", "./none.txt"): ("none.txt", "no such file"),
         ("lm-gates", "--quick", "--vocab-size", 9): ("vocab_size is 9, expected at least 257",),
     }.items():

@@ -34,6 +34,7 @@ class Losses:
             title=f"Loss of a model: {name}",
             statement="Models have losses.",
             source="a test",
+            settings=tuple(field.name for field in dataclasses.fields(LanguageSettings)),
             measure=self.measure,
             draw=self.draw,
             compare=lambda measured: Comparison(

@@ -151,6 +151,15 @@ EXPERIMENT = LanguageExperiment(
         "control that keeps its gates, less the longer both train."
     ),
     source=f"{PAPER}, appendix H, figure 22",
+    settings=(
+        "dataset",
+        "context_size",
+        "base_model",
+        "anneal_steps",
+        "anneal_contexts",
+        "anneal_lr",
+        "seed",
+    ),
     measure=measure,
     draw=draw,
     compare=compare,

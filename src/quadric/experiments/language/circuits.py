@@ -32,6 +32,7 @@ from quadric.experiments.language.reading import (
     rounded,
     usage,
 )
+from quadric.experiments.language.settings import DICTIONARIES, MODEL
 from quadric.experiments.table import Line, lines
 from quadric.language.circuits import Circuit, Geometry, Score, circuit_geometry, find_circuits
 from quadric.language.dictionaries import OutputDictionary
@@ -293,6 +294,7 @@ EXPERIMENT = LanguageExperiment(
         "has a decoder cosine of −.975."
     ),
     source=f"{PAPER} §5.1, figures 8 and 24",
+    settings=(*MODEL, *DICTIONARIES, "layer"),
     measure=measure,
     draw=draw,
     compare=compare,

@@ -23,6 +23,7 @@ from quadric.experiments.experiment import Comparison, Measured
 from quadric.experiments.language.experiment import LanguageExperiment
 from quadric.experiments.language.figures.composition import draw
 from quadric.experiments.language.reading import Peaks, listed, rounded
+from quadric.experiments.language.settings import MODEL
 from quadric.experiments.table import Line, lines
 from quadric.language.composed_latents import ComposedLatent, Overlap
 from quadric.language.composition import Composition, explained
@@ -316,6 +317,7 @@ EXPERIMENT = LanguageExperiment(
     title="Quadratic dictionaries on both sides of a bilinear layer",
     statement="Nothing: that weights alone say which pairs of input latents make an output latent.",
     source="not published",
+    settings=(*MODEL, "layer", "dictionary_expansion", "dictionary_steps"),
     measure=measure,
     draw=draw,
     compare=compare,

@@ -33,6 +33,8 @@ class LanguageExperiment:
     """What was published about it, in our words."""
     source: str
     """Where it was published."""
+    settings: tuple[str, ...]
+    """Which fields of ``LanguageSettings`` it uses; other flags are refused."""
     measure: Callable[[LanguageSettings, Workshop], Measured]
     draw: Callable[[Measured], Figure]
     compare: Callable[[Measured], Comparison]

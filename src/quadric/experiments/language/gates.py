@@ -20,7 +20,7 @@ from typing import Any
 from quadric.experiments.experiment import Comparison, Measured
 from quadric.experiments.language.experiment import PAPER, LanguageExperiment
 from quadric.experiments.language.figures.gates import draw
-from quadric.experiments.language.settings import LanguageSettings
+from quadric.experiments.language.settings import MODEL, LanguageSettings
 from quadric.experiments.language.workshop import Workshop
 from quadric.experiments.table import Line, lines
 from quadric.language.pace import kept_pace
@@ -289,6 +289,7 @@ EXPERIMENT = LanguageExperiment(
         "reaches its loss in 6 % fewer epochs; with the same time the differences vanish."
     ),
     source=f"{PAPER}, appendix G, table 4",
+    settings=(*MODEL, "seeds"),
     measure=measure,
     draw=draw,
     compare=compare,

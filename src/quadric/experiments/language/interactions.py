@@ -31,6 +31,7 @@ from quadric.experiments.language.reading import (
     rounded,
     usage,
 )
+from quadric.experiments.language.settings import DICTIONARIES, MODEL
 from quadric.experiments.table import Line, lines
 from quadric.language.dictionaries import InputDictionary, OutputDictionary
 from quadric.language.histograms import Histogram, interaction_histograms
@@ -314,6 +315,7 @@ EXPERIMENT = LanguageExperiment(
         "the largest lie clearly outside and form an AND."
     ),
     source=f"{PAPER} §3.1 and §5.1, figures 8A and 24A",
+    settings=(*MODEL, *DICTIONARIES, "layer"),
     measure=measure,
     draw=draw,
     compare=compare,

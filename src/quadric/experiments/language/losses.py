@@ -22,7 +22,7 @@ from quadric.errors import QuadricError
 from quadric.experiments.experiment import Comparison, Measured
 from quadric.experiments.language.experiment import PAPER, LanguageExperiment
 from quadric.experiments.language.figures.losses import draw
-from quadric.experiments.language.settings import LanguageSettings
+from quadric.experiments.language.settings import DICTIONARIES, MODEL, LanguageSettings
 from quadric.experiments.table import Line, lines
 from quadric.language import features
 from quadric.language.config import TextConfig
@@ -231,6 +231,7 @@ EXPERIMENT = LanguageExperiment(
         "1.7 % and 28.6 %."
     ),
     source=f"{PAPER} appendix F.3, figure 21",
+    settings=(*MODEL, *DICTIONARIES),
     measure=measure,
     draw=draw,
     compare=compare,

@@ -31,6 +31,7 @@ from quadric.experiments.language.reading import (
     rounded,
     usage,
 )
+from quadric.experiments.language.settings import DICTIONARIES, MODEL
 from quadric.experiments.table import Line, lines
 from quadric.language.dictionaries import OutputDictionary
 from quadric.language.low_rank import HIGH, CorrelationSums, Fit, LowRank, leading_terms
@@ -299,6 +300,7 @@ EXPERIMENT = LanguageExperiment(
         "approximation by one eigenvector; 69 % of the features exceed .75 with two."
     ),
     source=f"{PAPER} §5.2, figure 9",
+    settings=(*MODEL, *DICTIONARIES, "layer"),
     measure=measure,
     draw=draw,
     compare=compare,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,15 @@ from quadric.errors import QuadricError
 
 if TYPE_CHECKING:
     from quadric.language.config import DictionaryConfig, Recipe
+
+MODEL = (
+    "dataset", "text_tokens", "vocab_size", "hidden_size", "intermediate_size",
+    "num_hidden_layers", "num_attention_heads", "context_size", "steps", "batch_contexts", "lr",
+    "seed",
+)  # fmt: skip
+"""Settings behind a model."""
+DICTIONARIES = ("dictionary_expansion", "k", "dictionary_steps", "dictionary_batch")
+"""Settings behind the dictionaries around its MLPs."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,14 @@ class LanguageSettings:
         """Check what no configuration behind this one checks."""
         if self.seeds < 1:
             raise QuadricError(f"seeds is {self.seeds}, expected 1 or more")
-        if not 0 <= self.layer < self.num_hidden_layers:
+
+    def check(self, used: Sequence[str]) -> None:
+        """Check what only some experiments use.
+
+        Raises:
+            QuadricError: the layer is used and the model has no such block.
+        """
+        if "layer" in used and not 0 <= self.layer < self.num_hidden_layers:
             raise QuadricError(
                 f"layer is {self.layer}: the model has {self.num_hidden_layers} blocks "
                 f"(0–{self.num_hidden_layers - 1})"

@@ -41,6 +41,7 @@ def perform(
             written.
     """
     started = time.monotonic()
+    settings.check(experiment.settings)
     measured = experiment.measure(settings, workshop or Workshop(console=console))
     head = {
         "name": f"lm-{experiment.name}",
@@ -68,6 +69,8 @@ def suite(
     Raises:
         QuadricError: as for ``perform``.
     """
+    for experiment in experiments:
+        settings.check(experiment.settings)
     workshop = Workshop(console=console)
 
     def earlier(_: LanguageExperiment, folder: Path) -> dict[str, Any] | None:
