@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from quadric import QuadricError
 from quadric.kernels import Strongest, strongest_products
@@ -46,6 +49,20 @@ def test_any_shape(rows: int, n: int, block: int, seed: int, data: st.DataObject
     problem = arguments(rows, n, 3, seed)
     found = strongest_products(*problem, k, block=block)
     assert torch.equal(found.indices, dense(*problem, k).indices)
+
+
+@pytest.mark.parametrize("block", [64, 90, 157, 600])
+@pytest.mark.parametrize("k", [1, 2, 7, 31])
+@pytest.mark.parametrize("order", ["drawn", "weakest first", "strongest first"])
+def test_blocks_of_many_groups(order: str, k: int, block: int) -> None:
+    """Where later blocks have everything, something, or nothing to add."""
+    x, left, right = arguments(rows=9, n=600, d=4)
+    if order != "drawn":
+        growth = torch.linspace(-5, 5, 600, dtype=torch.float64).exp()[:, None]
+        left = left * (growth if order == "weakest first" else growth.flip(0))
+    found, expected = strongest_products(x, left, right, k, block=block), dense(x, left, right, k)
+    assert torch.equal(found.indices, expected.indices)
+    torch.testing.assert_close(found.products, expected.products, rtol=1e-12, atol=1e-12)
 
 
 @given(
@@ -99,6 +116,55 @@ def test_products_in_a_lower_type() -> None:
     own = (x[:, None] * left[found.indices]).sum(2) * (x[:, None] * right[found.indices]).sum(2)
     error = (found.products - own).norm() / own.norm()
     assert 1e-4 < error < 2e-2
+
+
+@pytest.mark.parametrize("block", [1, 5, 40])
+def test_a_product_of_zero_is_not_kept(block: int) -> None:
+    x, left, right = arguments(rows=7)
+    x[[0, 4]] = 0
+    right[[2, 3, 20]] = 0
+    found = strongest_products(x, left, right, N, block=block)
+    nothing = torch.full((N,), -1)
+    some = torch.tensor([-1, -1, -1, *(j for j in range(N) if j not in (2, 3, 20))])
+    for row in range(7):
+        assert torch.equal(found.indices[row], nothing if row in (0, 4) else some)
+    assert not found.products[found.indices == -1].any()
+    few = strongest_products(x, left, right, 3, block=block).indices
+    assert (few[[0, 4]] == -1).all() and (few[[1, 2, 3, 5, 6]] >= 0).all()
+
+
+@pytest.mark.parametrize("broken", [0, 11, 22])
+def test_what_is_not_a_number_stays_visible(broken: int) -> None:
+    x, left, right = arguments()
+    left[2:] *= 1e-3  # so that later blocks have nothing else to add
+    left[broken, 2] = float("nan")
+    found = strongest_products(x, left, right, 2, block=6)
+    assert (found.indices == broken).any(1).all() and found.products.isnan().any(1).all()
+
+
+class Sorted(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the numbers that go through a topk."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.numbers = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        if func is torch.ops.aten.topk.default:
+            self.numbers += args[0].numel()
+        return func(*args, **(kwargs or {}))
+
+
+def test_little_is_sorted() -> None:
+    x, left, right = arguments(rows=16, n=6400, d=6)
+    with Sorted() as first:
+        strongest_products(x, left[:400], right[:400], 4, block=400)
+    with Sorted() as all_blocks:
+        strongest_products(x, left, right, 4, block=400)
+    assert first.numbers <= 16 * (400 // 10 + 4 * 10)
+    assert all_blocks.numbers < 16 * first.numbers < 16 * 6400 // 4
 
 
 def test_no_rows() -> None:

@@ -193,6 +193,22 @@ def test_bfloat16_products_are_within_a_few_hundredths(symmetric: bool, held: in
     assert all(each.dtype == torch.float32 for each in found)
 
 
+@BOTH
+@HELD
+def test_bfloat16_products_piece_by_piece(
+    symmetric: bool, held: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = problem(rows=13, n=40, d=9, k=6, dtype=torch.float32)
+    options = {"symmetric": symmetric, "held": held_coefficients(p, held)}
+    results = []
+    for rows in (13, 3):
+        monkeypatch.setattr("quadric.kernels.sparse.GATHERED", rows * 2 * 6 * 9)
+        value = sparse_squared_error(*p, product_dtype=torch.bfloat16, **options)  # type: ignore[arg-type]
+        results.append(value_and_gradients(value, p))
+    for one, other in zip(*results, strict=True):
+        assert relative_error(one, other) < 1e-5
+
+
 def test_float32_is_as_exact_as_float32_can_be() -> None:
     p = problem(rows=37, n=150, d=29, k=12, dtype=torch.float32)
     left, right = (f.detach().double().requires_grad_() for f in p.factors)
@@ -231,6 +247,21 @@ def test_nothing_to_do() -> None:
     value, *gradients = value_and_gradients(sparse_squared_error(*empty), p)
     assert float(value) == 0 and not any(gradient.any() for gradient in gradients)
     assert sparse_squared_errors(*empty).shape == (0,)
+
+
+def test_a_row_of_zeros_keeps_nothing_and_moves_nothing() -> None:
+    p = problem()
+    x = p.x.clone()
+    x[4] = 0
+    kept = strongest_products(x, p.left, p.right, 3).indices
+    assert (kept[4] == -1).all()
+    rest = torch.arange(11) != 4
+    found, exact = (
+        value_and_gradients(sparse_squared_error(rows, *p.factors, some), p)
+        for rows, some in ((x, kept), (x[rest], kept[rest]))
+    )
+    for one, other in zip(found, exact, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_strongest_atoms_of_an_orthonormal_basis_leave_the_rest() -> None:

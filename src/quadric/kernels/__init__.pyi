@@ -1,3 +1,5 @@
+from .backends import Backend as Backend
+from .backends import backend as backend
 from .blocked import reconstruction_energy as reconstruction_energy
 from .energies import sample_energies as sample_energies
 from .precision import fastest_product_dtype as fastest_product_dtype

@@ -9,14 +9,18 @@ since the energy is homogeneous of degree 2 in each argument: E = ½⟨x, ∂E/�
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 from quadric.errors import QuadricError
+from quadric.kernels.backends import backend
 from quadric.kernels.coefficients import CoefficientTiles
+from quadric.kernels.sharing import all_rows, own_rows, share_of_blocks
 from quadric.kernels.tiles import block_size, check_inputs, tiles_class
 
 BLOCK = 768
@@ -31,7 +35,8 @@ def reconstruction_energy(
     symmetric: bool = True,
     weights: Float[Tensor, "n"] | None = None,
     product_dtype: torch.dtype | None = None,
-    block: int = BLOCK,
+    block: int | None = None,
+    group: ProcessGroup | None = None,
 ) -> Float[Tensor, ""]:
     """Σ_b g_bᵀ K g_b, differentiable once in g, left and right; no n×n tensor is created.
 
@@ -40,7 +45,14 @@ def reconstruction_energy(
 
     Gradients are computed during the forward pass, and only for the arguments that require them.
     Work, value and all gradients: 3n²(samples + 4d) flops, or 3n²(samples + 2d) unsymmetrised.
-    Memory: O(n·d + samples·n) for copies and gradients, O(block² + (samples + d)·block) for tiles.
+    Memory: O(n·d + samples·n) for copies and gradients, O(block² + (samples + d)·block) for tiles;
+    Triton's kernels keep at most 5·2048·16384 numbers instead of the tiles.
+
+    With a ``group`` of R processes, each calls with as many samples of its own and the same
+    factors. Together they take the energy of all samples, each through 1/R of the pairs of blocks,
+    which also divides the work that does not depend on the samples: 3n²(samples + 4d/R) flops. The
+    value and the gradients to the factors are this process's parts, whose sums over the group are
+    the whole; the gradient to ``g`` is whole.
 
     Args:
         g: coefficients of the atoms, one row a sample.
@@ -50,7 +62,8 @@ def reconstruction_energy(
         weights: weights of the atoms' prefixes; no gradient is computed for them.
         product_dtype: the type in which matrices and Grams are multiplied, such as bfloat16;
             sums over blocks stay in at least float32. None multiplies in the inputs' own type.
-        block: the largest number of rows in a block.
+        block: the largest number of rows in a block; what suits the device when None.
+        group: processes that share the work.
 
     Raises:
         QuadricError: shapes, types or devices disagree, ``weights`` requires a gradient,
@@ -65,11 +78,16 @@ def reconstruction_energy(
     want_g, want_left, want_right = (
         torch.is_grad_enabled() and argument.requires_grad for argument in (g, left, right)
     )
+    product_dtype = product_dtype or left.dtype
+    fused = backend(left.device, product_dtype).name == "triton"
+    ranks = 1 if group is None else group.size()
     plan = _Plan(
         symmetric=symmetric,
         weights=weights,
-        product_dtype=product_dtype or left.dtype,
-        size=block_size(len(left), block),
+        product_dtype=product_dtype,
+        fused=fused,
+        size=_size(len(left), block, fused, multiple=1 if ranks == 1 else 2 * ranks),
+        group=group,
         want_g=want_g,
         want_left=want_left,
         want_right=want_right,
@@ -78,11 +96,23 @@ def reconstruction_energy(
     return energy
 
 
+def _size(n: int, block: int | None, fused: bool, *, multiple: int) -> int:
+    """Rows in a block; Triton's in multiples of 64, for the sake of a GPU's matrix products."""
+    if not fused:
+        return block_size(n, BLOCK if block is None else block, multiple=multiple)
+    from quadric.kernels.fused_energy import BLOCK as ROWS
+
+    size = block_size(n, ROWS if block is None else block, multiple=multiple)
+    return min(n, -(-size // 64) * 64)
+
+
 class _Plan(NamedTuple):
     symmetric: bool
     weights: Tensor | None
     product_dtype: torch.dtype
+    fused: bool
     size: int
+    group: ProcessGroup | None
     want_g: bool
     want_left: bool
     want_right: bool
@@ -118,7 +148,40 @@ class _Energy(torch.autograd.Function):
 def _sweep(
     g: Tensor, left: Tensor, right: Tensor, plan: _Plan
 ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-    """The energy, and ∂E/∂x / (2 × the tiles' scale) for the wanted arguments x, in one pass."""
+    """The energy, and ∂E/∂x / (2 × the tiles' scale) for the wanted arguments x.
+
+    In a group, this process's part of them for the samples of all.
+    """
+    blocks = -(-len(left) // plan.size)
+    if plan.group is None:
+        return _visit(g, left, right, plan, range(blocks))
+    g = all_rows(g.to(plan.product_dtype), plan.group)
+    value, (to_g, *to_factors) = _visit(
+        g, left, right, plan, share_of_blocks(blocks, plan.group.rank(), plan.group.size())
+    )
+    return value, (None if to_g is None else own_rows(to_g, plan.group), *to_factors)
+
+
+def _visit(
+    g: Tensor, left: Tensor, right: Tensor, plan: _Plan, rows: Sequence[int]
+) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+    """The part of these row blocks I with all J ≤ I, in one pass over their pairs."""
+    if plan.fused:
+        from quadric.kernels.fused_energy import fused_energy
+
+        return fused_energy(
+            g,
+            left,
+            right,
+            rows=rows,
+            size=plan.size,
+            symmetric=plan.symmetric,
+            weights=plan.weights,
+            product_dtype=plan.product_dtype,
+            want_g=plan.want_g,
+            want_left=plan.want_left,
+            want_right=plan.want_right,
+        )
     size, product_dtype = plan.size, plan.product_dtype
     total_dtype = torch.promote_types(left.dtype, torch.float32)
     tiles = tiles_class(plan.symmetric)(
@@ -140,7 +203,7 @@ def _sweep(
     )
     differentiate = plan.want_g or plan.want_left or plan.want_right
     value = torch.zeros((), dtype=total_dtype, device=left.device)
-    for i in range(len(coefficients)):
+    for i in rows:
         coefficients.start_row(i)
         for j in range(i + 1):
             gram = tiles.gram(i, j)

@@ -2,11 +2,16 @@
 
 z_bj = (l_j·x_b)(r_j·x_b) for n atoms is an (N, n) tensor. Only the k entries of largest |z| in a
 row are wanted, so atoms are read in blocks and the k best so far are merged with those of each
-block: memory O(N·(block + k)), time two matrix products and one pass over the block.
+block: memory O(N·(block + k)), time two matrix products and a few passes over the block.
+
+Little of a block is ever sorted. Its atoms form groups, and only the largest |z| of each is found:
+the k strongest atoms lie in the k groups of largest maximum, and once k atoms are known, in those
+groups whose maximum is above the weakest of them, which are ever fewer.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -23,6 +28,7 @@ class Strongest(NamedTuple):
     """The k strongest atoms of every row, in ascending order of their numbers."""
 
     indices: Int[Tensor, "rows k"]
+    """Their numbers; −1 where the product is zero, as every product of a zero row is."""
     products: Float[Tensor, "rows k"]
     """z of each, in the inputs' type and to the precision of ``product_dtype``."""
 
@@ -60,21 +66,44 @@ def strongest_products(
         raise QuadricError(f"k is {k}, expected 1 to {n}, the number of atoms")
     if block < 1:
         raise QuadricError(f"block is {block}, expected at least 1")
-    dtype = product_dtype or x.dtype
-    rows = x.to(dtype)
-    best = found = None
+    rows = x.to(product_dtype or x.dtype)
+    found = x.new_empty(len(x), 0, dtype=torch.int64)
+    values = sizes = rows.new_empty(len(x), 0)
+    buffers = [rows.new_empty(len(x) * min(n, block)) for _ in range(3)]
     for start in range(0, n, block):
-        some = slice(start, start + block)
-        products = rows @ left[some].to(dtype).T
-        products *= rows @ right[some].to(dtype).T
-        size, place = products.abs().topk(min(k, products.shape[1]), dim=1, sorted=False)
-        value, number = products.gather(1, place), place + start
-        if best is not None and found is not None:
-            size, value = torch.cat([best[0], size], 1), torch.cat([best[1], value], 1)
-            number = torch.cat([found, number], 1)
-            size, place = size.topk(min(k, size.shape[1]), dim=1, sorted=False)
-            value, number = value.gather(1, place), number.gather(1, place)
-        best, found = (size, value), number
-    assert best is not None and found is not None
-    indices, order = found.sort(dim=1)
-    return Strongest(indices, best[1].gather(1, order).to(x.dtype))
+        atoms = [factor[start : start + block].to(rows.dtype) for factor in (left, right)]
+        products, other, size = (_shaped(buffer, len(x), len(atoms[0])) for buffer in buffers)
+        torch.mm(rows, atoms[0].T, out=products)
+        torch.mm(rows, atoms[1].T, out=other)
+        torch.abs(products.mul_(other), out=size)
+        place = _promising(size, k, sizes if sizes.shape[1] == k else None)
+        found = torch.cat([found, place + start], 1)
+        values = torch.cat([values, products.gather(1, place)], 1)
+        sizes, kept = values.abs().topk(min(k, values.shape[1]), dim=1, sorted=False)
+        values, found = values.gather(1, kept), found.gather(1, kept)
+    indices, order = torch.where(values == 0, -1, found).sort(dim=1)
+    return Strongest(indices, values.gather(1, order).to(x.dtype))
+
+
+def _promising(
+    size: Float[Tensor, "rows block"], k: int, known: Float[Tensor, "rows k"] | None
+) -> Int[Tensor, "rows few"]:
+    """Places among which are all that belong to the k largest of this block and those known.
+
+    Groups are as many as one would sort in the second pass, so that neither is longer.
+    """
+    width = size.shape[1]
+    members = next(m for m in range(max(1, math.isqrt(width // k)), 0, -1) if width % m == 0)
+    groups = width // members
+    peaks = size.view(len(size), members, groups).amax(1)  # atoms j, j + groups, … are a group
+    few = min(k, groups)
+    if known is not None and len(size):
+        # Not a comparison with >, for NaN shall be seen.
+        above = (peaks <= known.amin(1, keepdim=True)).logical_not_()
+        few = min(few, int(above.sum(1).max()))
+    best = peaks.topk(few, dim=1, sorted=False).indices
+    return (best[:, :, None] + torch.arange(0, width, groups, device=size.device)).flatten(1)
+
+
+def _shaped(buffer: Tensor, rows: int, columns: int) -> Tensor:
+    return buffer[: rows * columns].view(rows, columns)

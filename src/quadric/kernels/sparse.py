@@ -11,6 +11,7 @@ are gathered, and what they contribute is added back into the factors' gradients
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -19,9 +20,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from quadric.errors import QuadricError
+from quadric.kernels.backends import backend
 
-GATHERED = 2**24
-"""Numbers gathered at a time: 64 MiB in float32."""
+GATHERED = 2**21
+"""Numbers gathered at a time: 8 MiB in float32, which stays in a processor's caches."""
 
 
 def sparse_squared_error(
@@ -77,10 +79,10 @@ def sparse_squared_errors(
     """
     _check(x, left, right, indices, None)
     plan = _Plan(symmetric, left.dtype, (False, False))
-    found = [x.new_empty(0)]
-    for piece, _ in _gathered(x, left, right, indices, None):
-        found.append(piece.measure(plan))
-    return torch.cat(found)
+    if _fuses(x, plan.product_dtype):
+        return _fused(x, left, right, indices, None, plan)[0].to(x.dtype)
+    found = [piece.errors for piece in _pieces(x, left, right, indices, None, plan)]
+    return torch.cat(found) if found else x.new_empty(0)
 
 
 class _Plan(NamedTuple):
@@ -122,6 +124,9 @@ def _sweep(
     held: Tensor | None,
     plan: _Plan,
 ) -> tuple[Tensor, tuple[Tensor | None, Tensor | None]]:
+    if _fuses(x, plan.product_dtype):
+        errors, fused = _fused(x, left, right, indices, held, plan)
+        return errors.sum().to(x.dtype), fused
     factors = left.detach(), right.detach()
     gradients = [
         torch.zeros_like(factor) if want else None
@@ -129,95 +134,125 @@ def _sweep(
     ]
     total_dtype = torch.promote_types(x.dtype, torch.float32)
     value = x.new_zeros((), dtype=total_dtype)
-    for piece, gathered in _gathered(x, *factors, indices, held):
-        value += piece.measure(plan).sum(dtype=total_dtype)
-        if any(plan.want):
-            piece.differentiate(plan, gathered)
-        for total, parts in zip(gradients, gathered, strict=True):
+    for piece in _pieces(x, *factors, indices, held, plan):
+        value += piece.errors.sum(dtype=total_dtype)
+        for side, total in enumerate(gradients):
             if total is not None:
-                total.index_add_(0, piece.atoms, parts)
+                total.index_add_(0, piece.free, piece.gradient(side))
     return value.to(x.dtype), (gradients[0], gradients[1])
 
 
-def _gathered(
-    x: Tensor, left: Tensor, right: Tensor, indices: Tensor, held: Tensor | None
-) -> Iterator[tuple[_Piece, list[Tensor]]]:
-    """The rows some at a time, with their atoms in two buffers that the next ones overwrite."""
-    buffers: list[Tensor] = []
-    for rows in _pieces(len(x), 2 * indices.shape[1] * x.shape[1]):
-        some = indices[rows]
-        if not buffers or len(buffers[0]) != some.numel():
-            buffers = [x.new_empty(some.numel(), x.shape[1]) for _ in range(2)]
-        piece = _Piece(x[rows], some, None if held is None else held[rows])
-        piece.gather((left, right), buffers)
-        yield piece, buffers
+def _fuses(x: Tensor, product_dtype: torch.dtype) -> bool:
+    """Whether Triton's kernel takes it; that one sums in float32."""
+    return x.dtype != torch.float64 and backend(x.device, product_dtype).name == "triton"
+
+
+def _fused(
+    x: Tensor, left: Tensor, right: Tensor, indices: Tensor, held: Tensor | None, plan: _Plan
+) -> tuple[Tensor, tuple[Tensor | None, Tensor | None]]:
+    from quadric.kernels.fused_sparse import fused_squared_errors
+
+    return fused_squared_errors(
+        x,
+        left,
+        right,
+        indices,
+        held=held,
+        symmetric=plan.symmetric,
+        product_dtype=plan.product_dtype,
+        want_left=plan.want[0],
+        want_right=plan.want[1],
+    )
+
+
+def _pieces(
+    x: Tensor, left: Tensor, right: Tensor, indices: Tensor, held: Tensor | None, plan: _Plan
+) -> Iterator[_Piece]:
+    """The rows some at a time, so that their atoms stay in the processor's caches."""
+    numbers = indices.shape[1] * x.shape[1]
+    size = min(len(x), max(1, GATHERED // (2 * numbers)))
+    # Buffers that every piece uses again: fresh memory would cost more than what is done in it.
+    exact = x.new_empty(3, size * numbers)
+    low = exact
+    if plan.product_dtype != x.dtype:
+        low = exact.new_empty(exact.shape, dtype=plan.product_dtype)
+    for start in range(0, len(x), size or 1):
+        some = slice(start, start + size)
+        coefficients = None if held is None else held[some]
+        yield _Piece(x[some], (left, right), indices[some], coefficients, plan, (exact, low))
 
 
 class _Piece:
-    """Some rows with their active atoms L and R, each (rows, k, d)."""
+    """Some rows, their active atoms L and R, each (rows, k, d), and their errors.
 
-    def __init__(self, x: Tensor, indices: Tensor, held: Tensor | None) -> None:
-        self.x, self.shape, self.held = x, indices.shape, held
-        self.on = (indices >= 0).to(x.dtype)
-        self.atoms = indices.clamp_min(0).flatten()
-        self.free = self.on
+    Attributes:
+        errors: ‖x‖⁴ − 2 g·z + gᵀKg of every row.
+        free: the numbers of the atoms that get a gradient, those that are not held, row by row.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        factors: tuple[Tensor, Tensor],
+        indices: Tensor,
+        held: Tensor | None,
+        plan: _Plan,
+        buffers: tuple[Tensor, Tensor],
+    ) -> None:
+        self.x, self.plan, self.held = x, plan, 0 if held is None else held.shape[1]
+        on, atoms = (indices >= 0).to(x.dtype), indices.clamp_min(0)
+        self.free = atoms[:, self.held :].flatten()
+        shape = *atoms.shape, x.shape[1]
+        self.exact, self.low = ([_shaped(each, shape) for each in kind] for kind in buffers)
+        self.reads = []
+        for factor, exact, low in zip(factors, self.exact, self.low, strict=False):
+            torch.index_select(factor, 0, atoms.flatten(), out=exact.flatten(0, 1))
+            # A sum over d: a batched product of matrix and vector takes several times as long.
+            self.reads.append(torch.mul(exact, x[:, None], out=self.exact[2]).sum(2) * on)
+            low.copy_(exact)
+        self.products = self.coefficients = self.reads[0] * self.reads[1]
         if held is not None:
-            self.free = self.on.clone()
-            self.free[:, : held.shape[1]] = 0
+            kept = held * on[:, : self.held]
+            self.coefficients = torch.cat([kept, self.products[:, self.held :]], dim=1)
+        self.errors = self._measure()
 
-    def gather(self, factors: tuple[Tensor, Tensor], into: list[Tensor]) -> None:
-        """Copy the atoms into buffers and read x with them."""
-        reads = []
-        for factor, buffer in zip(factors, into, strict=True):
-            torch.index_select(factor, 0, self.atoms, out=buffer)
-            reads.append((buffer.view(*self.shape, -1) @ self.x[:, :, None])[..., 0] * self.on)
-        self.reads = reads
-        self.products = self.coefficients = reads[0] * reads[1]
-        if self.held is not None:
-            h = self.held.shape[1]
-            kept = self.held * self.on[:, :h]
-            self.coefficients = torch.cat([kept, self.products[:, h:]], dim=1)
-        self.left, self.right = (buffer.view(*self.shape, -1) for buffer in into)
-
-    def measure(self, plan: _Plan) -> Float[Tensor, " rows"]:
-        """‖x‖⁴ − 2 g·z + gᵀKg; keeps the Grams A = LLᵀ, B = RRᵀ and P = LRᵀ."""
-        self.left, self.right = (each.to(plan.product_dtype) for each in (self.left, self.right))
-        self.a, self.b = self.left @ self.left.mT, self.right @ self.right.mT
+    def _measure(self) -> Float[Tensor, " rows"]:
+        """Keeps the Grams A = LLᵀ, B = RRᵀ and P = LRᵀ, and Kg, for the gradients."""
+        left, right, _ = self.low
+        self.a, self.b = left @ left.mT, right @ right.mT
         gram = self.a.to(self.x.dtype) * self.b
-        if plan.symmetric:
-            self.p = self.left @ self.right.mT
+        if self.plan.symmetric:
+            self.p = left @ right.mT
             gram = gram.addcmul_(self.p, self.p.mT).div_(2)
-        self.image = (gram @ self.coefficients[..., None])[..., 0]
+        self.image = (gram @ self.coefficients[:, :, None])[:, :, 0]
         energy = (self.coefficients * (self.image - 2 * self.products)).sum(1)
         return self.x.square().sum(1).square() + energy
 
-    def differentiate(self, plan: _Plan, into: list[Tensor]) -> None:
-        """Each atom's part in the gradients, in place of the atoms in the buffers.
+    def gradient(self, side: int) -> Float[Tensor, "free d"]:
+        """Each free atom's part in the gradient to its left (0) or right (1) factor.
 
         At fixed g, ∂(gᵀKg)/∂L = (C⊙B)L + (C⊙Pᵀ)R and ∂/∂R = (C⊙A)R + (C⊙P)L with C = ggᵀ; without
         symmetrisation twice the first terms. To these comes the slope of z = (l·x)(r·x), which
-        stands in g and beside it.
+        stands in g and beside it. The next call overwrites the result.
         """
-        g = self.coefficients
-        c = (g[:, :, None] * g[:, None, :] * self.free[:, :, None]).to(plan.product_dtype)
-        if plan.symmetric:
-            parts = [
-                torch.baddbmm((c * self.p.mT) @ self.right, c * self.b, self.left),
-                torch.baddbmm((c * self.p) @ self.left, c * self.a, self.right),
-            ]
+        free, own, other = slice(self.held, None), self.low[side], self.low[1 - side]
+        g, gram = self.coefficients, (self.b, self.a)[side]
+        shape = len(g), g.shape[1] - self.held, own.shape[2]
+        exact, low = (_shaped(each[2].flatten(), shape) for each in (self.exact, self.low))
+        c = (g[:, free, None] * g[:, None, :]).to(low.dtype)
+        if self.plan.symmetric:
+            crossed = (self.p.mT, self.p)[side]
+            torch.bmm(c * crossed[:, free], other, out=low)
+            low.baddbmm_(c * gram[:, free], own)
         else:
-            c *= 2
-            parts = [(c * self.b) @ self.left, (c * self.a) @ self.right]
-        slope = (2 * self.image - 2 * self.products - 2 * g) * self.free
-        for buffer, part, other in zip(into, parts, reversed(self.reads), strict=True):
-            view = buffer.view(*self.shape, -1).copy_(part)
-            view.baddbmm_((slope * other)[:, :, None], self.x[:, None, :])
+            torch.bmm(c.mul_(2) * gram[:, free], own, out=low)
+        slope = 2 * (self.image - self.products - g) * self.reads[1 - side]
+        exact.copy_(low).addcmul_(slope[:, free, None], self.x[:, None])
+        return exact.flatten(0, 1)
 
 
-def _pieces(rows: int, numbers_per_row: int) -> Iterator[slice]:
-    size = max(1, GATHERED // numbers_per_row)
-    for start in range(0, rows, size):
-        yield slice(start, start + size)
+def _shaped(buffer: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return buffer[: math.prod(shape)].view(shape)
 
 
 def _check(x: Tensor, left: Tensor, right: Tensor, indices: Tensor, held: Tensor | None) -> None:

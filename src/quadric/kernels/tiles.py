@@ -38,11 +38,15 @@ def check_inputs(g: Tensor, left: Tensor, right: Tensor, weights: Tensor | None)
             )
 
 
-def block_size(n: int, block: int) -> int:
-    """The size of at most ``block`` that splits n rows into ⌈n/block⌉ blocks of about one size."""
+def block_size(n: int, block: int, *, multiple: int = 1) -> int:
+    """The size of at most ``block`` that splits n rows into blocks of about one size.
+
+    As few blocks as there can be, their number brought up to a multiple of ``multiple``.
+    """
     if block < 1:
         raise QuadricError(f"block is {block}, expected at least 1")
-    return -(-n // -(-n // block))
+    blocks = -(-n // (block * multiple)) * multiple
+    return -(-n // blocks)
 
 
 def row_blocks(tensor: Tensor, size: int, dim: int = 0) -> list[Tensor]:
