@@ -17,7 +17,7 @@ import quadric
 from quadric.activations.config import DataConfig, HarvestConfig
 from quadric.atlas.commands import atlas
 from quadric.autoencoders.config import AutoencoderConfig
-from quadric.errors import QuadricError
+from quadric.errors import Followed, QuadricError
 from quadric.experiments.experiment import Settings
 from quadric.experiments.language.settings import LanguageSettings
 from quadric.experiments.vision.settings import VisionSettings
@@ -59,10 +59,13 @@ def harvest(model: str, dataset: str, out: Path, as_json: bool, **values: Any) -
     JSON-lines or Parquet file, several of these joined by "+", or a hub dataset.
     """
     from quadric.activations.harvest import harvest as run
+    from quadric.ranks import join
 
     config = HarvestConfig(model=model, dataset=dataset, **chosen(HarvestConfig, values))
-    summary = run(config, out, console=progress())
-    answer({**vars(summary), "path": str(summary.path)}, str(summary), as_json)
+    with join(config.device) as ranks:
+        summary = run(config, out, console=progress(), ranks=ranks)
+    if ranks.leads:
+        answer({**vars(summary), "path": str(summary.path)}, str(summary), as_json)
 
 
 @commands.command()
@@ -102,7 +105,8 @@ def train(
 
     request = merge(out, model, dataset, values, also, resume=resume)
     metrics = execute(out, **request, resume=resume, overwrite=overwrite, console=progress())
-    answer(metrics, _table(metrics, out), as_json)
+    if metrics:  # not on ranks that followed the first
+        answer(metrics, _table(metrics, out), as_json)
 
 
 @commands.command("eval")
@@ -367,6 +371,8 @@ def main() -> NoReturn:
         _fail("interrupted", STOPPED)
     except click.ClickException as error:
         _fail(" ".join(error.format_message().split()), error.exit_code)
+    except Followed:
+        sys.exit(1)
     except QuadricError as error:
         from quadric.errors import Interrupted
 

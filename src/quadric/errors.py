@@ -18,6 +18,10 @@ class Interrupted(QuadricError):
     """A run was asked to stop; its checkpoint is whole."""
 
 
+class Followed(QuadricError):
+    """Another of several processes stopped and says why; this one stops with it in silence."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A trailing hint ``; did you mean 'x'?`` for a misspelt ``name``, or the empty string."""
     close = difflib.get_close_matches(name, list(known), n=1)

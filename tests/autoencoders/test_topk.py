@@ -235,3 +235,24 @@ def test_other_variants_have_no_sparse_latents() -> None:
         model.encode_sparse(torch.zeros(2, 5))
     with pytest.raises(QuadricError, match=r"\(3, 4\): the last dimension must be d_in = 5"):
         make().encode_sparse(torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("batch", [True, False])
+def test_forward_is_decoding_what_was_encoded(affine: bool, batch: bool) -> None:
+    model, x = make(True, affine, d_sae=40, batch_topk=batch), activations(12)
+    if batch:
+        model.loss(activations(50, 3), 0)  # sets the threshold
+    x[5] = model.transform.mean
+    torch.testing.assert_close(model(x), model.decode(model.encode(x), like=x))
+    torch.testing.assert_close(model(x.reshape(3, 2, 2, 5)), model(x).reshape(3, 2, 2, 5))
+    assert model(x[0]).shape == (5,) and model(x[:0]).shape == (0, 5)
+    with pytest.raises(QuadricError, match="d_in = 5"):
+        model(x[:, :4])
+
+
+def test_forward_never_holds_all_latents_of_all_rows() -> None:
+    model, x = make(d_sae=20_000), activations(64)
+    with LargestTensor() as largest:
+        model(x)
+    assert largest.numbers <= 64 * 4096 < 64 * 20_000

@@ -13,6 +13,9 @@ from quadric.evaluation import (
     second_moment,
 )
 from tests.autoencoders.test_identities import CASES, activations, make
+from tests.autoencoders.test_topk import K
+from tests.autoencoders.test_topk import make as make_topk
+from tests.kernels.memory import LargestTensor
 from tests.oracles import autoencoders as oracle
 
 
@@ -56,6 +59,45 @@ def test_dead_latents_are_counted() -> None:
     model.right.data[:4] = 0
     found = product_metrics(model, x, second_moment(model, x))
     assert found.frac_alive == pytest.approx(7 / 11) and found.density == found.density
+
+
+@pytest.mark.parametrize("variant", ["vanilla", "composite", "mixed"])
+def test_without_topk_every_latent_is_in_use(variant: str) -> None:
+    model, x = make(variant, True, False), activations(50)
+    found = product_metrics(model, x, second_moment(model, x))
+    z = model.encode(x)
+    share = z.abs().sum(1).square() / z.square().sum(1)
+    assert found.l0 == model.d_sae and found.effective_l0 == pytest.approx(share.mean().item())
+
+
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("norm", ["unit", "none"])
+def test_product_metrics_of_topk(norm: str, batch: bool) -> None:
+    """As of the latents written out with their zeros."""
+    model, x = make_topk(d_sae=40, norm=norm, batch_topk=batch), activations(12)
+    model.left.data[-1] = 0  # where −1 would land
+    if batch:
+        model.loss(activations(50, 3), 0)  # learns the threshold
+        model.eval()
+    x[5] = model.transform.mean  # keeps nothing
+    found = product_metrics(model, x, second_moment(model, x))
+    z = model.encode(x)
+    on = z != 0
+    assert found.l0 == pytest.approx(on.sum().item() / 12)
+    assert on.sum(1)[5] == 0 and (batch or found.l0 == pytest.approx(11 / 12 * K))
+    assert 0.1 < found.frac_alive < 0.95
+    assert found.frac_alive == pytest.approx(on.any(0).sum().item() / 40)
+    share = [row.abs().sum() ** 2 / row.square().sum() if row.any() else row.sum() for row in z]
+    assert found.effective_l0 == pytest.approx(torch.stack(share).mean().item())
+    density = torch.stack([oracle.density(column) for column in z.T]).mean()
+    assert found.density == pytest.approx(density.item())
+
+
+def test_topk_is_measured_without_all_its_latents() -> None:
+    model, x = make_topk(d_sae=20_000), activations(64)
+    with LargestTensor() as largest:
+        product_metrics(model, x, second_moment(model, x))
+    assert largest.numbers <= 64 * 4096 < 64 * 20_000
 
 
 def test_reconstruction_metrics() -> None:

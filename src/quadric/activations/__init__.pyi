@@ -13,6 +13,7 @@ from .loader import ShuffledRows as ShuffledRows
 from .models import LanguageModel as LanguageModel
 from .models import load_model as load_model
 from .permutation import Permutation as Permutation
+from .prefetch import Prefetched as Prefetched
 from .rows import MemoryRows as MemoryRows
 from .rows import Rows as Rows
 from .stored import open_rows as open_rows

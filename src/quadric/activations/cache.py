@@ -8,7 +8,7 @@ A cache is a folder: ``manifest.json`` (:mod:`quadric.activations.manifest`) and
     positions            (rows,)     int32
 
 A shard appears under its name only when it is whole, and the manifest is replaced after each one,
-so a harvest killed at any moment is continued after its last whole shard::
+so a harvest killed at any moment keeps its whole shards and is continued after them::
 
     writer = CacheWriter(path, widths={hook: 576}, dtype=torch.bfloat16, context_size=128,
                          description={"model": "smollm2-135m"})
@@ -18,26 +18,31 @@ so a harvest killed at any moment is continued after its last whole shard::
 
     rows = ActivationCache(path)
     rows.gather(torch.tensor([5, 0, 19]))     # (3, d) float32
+
+Several processes can write one cache: rank r writes shards r, r + world, …. The others' shards are
+known to a rank only at the end, so the manifest is not replaced before; until it is complete it may
+list fewer shards than there are, but never one after a gap, and what is whole is seen on disk.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Int64
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from quadric.activations import shards
 from quadric.activations.manifest import DTYPES, MANIFEST, Manifest, Shard, plain
 from quadric.activations.rows import Stack
+from quadric.activations.shards import ACTIVATIONS, TOKENS
 from quadric.errors import QuadricError, nearest
-from quadric.storage import make_folder, sha256, write_tensors
-
-_PREFIX = "activations."
-_TOKENS = "token_ids"
+from quadric.ranks import ALONE, Ranks
+from quadric.storage import make_folder
 
 
 class CacheWriter:
@@ -52,8 +57,9 @@ class CacheWriter:
         context_size: int,
         description: dict[str, Any],
         contexts_per_shard: int = 512,
+        ranks: Ranks = ALONE,
     ) -> None:
-        """Open a new folder, or continue an unfinished harvest after its last whole shard.
+        """Open a new folder, or continue an unfinished harvest, whose whole shards are kept.
 
         Args:
             path: the cache's folder; made if it does not exist.
@@ -63,6 +69,7 @@ class CacheWriter:
             description: what is harvested, as JSON values; a continued harvest must have the same.
             contexts_per_shard: contexts in a shard: what is held in memory, and what is lost when
                 the process dies.
+            ranks: the processes that write this cache together; all of them open it.
 
         Raises:
             QuadricError: the folder holds another harvest (the message says which setting differs)
@@ -77,47 +84,69 @@ class CacheWriter:
                 raise QuadricError(f"{name} is {size}, expected at least 1")
         if not widths:
             raise QuadricError("a cache needs at least one hook, and widths is empty")
-        self._path = make_folder(path)
-        self._dtype = dtype
-        self._manifest = self._open(
-            Manifest(
-                widths=dict(widths),
-                dtype=names[dtype],
-                context_size=context_size,
-                contexts_per_shard=contexts_per_shard,
-                description=plain(description),
-            )
+        self._path, self._dtype, self._ranks = path, dtype, ranks
+        wanted = Manifest(
+            widths=dict(widths),
+            dtype=names[dtype],
+            context_size=context_size,
+            contexts_per_shard=contexts_per_shard,
+            description=plain(description),
         )
+        self._manifest = ranks.lead(lambda: self._open(wanted))
+        full = contexts_per_shard * context_size
+        self._shards = {
+            number: shard
+            for number, shard in enumerate(self._manifest.shards)
+            if self.complete or shard.rows == full
+        }
+        for unlisted in ranks.every(self._unlisted()):
+            self._shards.update(unlisted)
+        self._number = len(self._without_gap())
         self._pending: list[dict[str, Tensor]] = []
 
     @property
     def contexts_written(self) -> int:
-        """How many whole contexts are on disk: skip that many of the text when continuing."""
-        return self._manifest.rows // self._manifest.context_size
+        """How many contexts are on disk without a gap: skip that many when continuing."""
+        return self._contexts(self._without_gap())
+
+    @property
+    def contexts_kept(self) -> int:
+        """How many contexts are on disk, before or after a gap, as far as this rank knows."""
+        return self._contexts(self._shards.values())
 
     @property
     def complete(self) -> bool:
         """Whether the cache is finished; nothing can be appended then."""
         return self._manifest.complete
 
+    def wants(self, context: int) -> bool:
+        """Whether a context belongs to a shard that this rank writes and that is not there yet."""
+        number = context // self._manifest.contexts_per_shard
+        return self._writes(number) and number not in self._shards
+
     def append(
         self,
         activations: dict[str, Float[Tensor, "contexts t d"]],
         token_ids: Int[Tensor, "contexts t"],
+        start: int | None = None,
     ) -> None:
         """Add whole contexts; a shard is written whenever ``contexts_per_shard`` have gathered.
 
         Args:
             activations: for every hook of ``widths``, in any floating dtype.
             token_ids: the tokens at the same places.
+            start: the number of the first context; None if it comes after the last one appended.
+                Only whole shards can be left out.
 
         Raises:
             QuadricError: an activation is NaN or infinite in the storage dtype (the message names
                 hook, context and position), a hook is missing or unknown, a shape is wrong, the
-                cache is complete already, or the disk is full.
+                cache is complete already, part of a shard is left out, or the disk is full.
         """
         if self.complete:
             raise QuadricError(f"{self._path} is complete: write to another folder")
+        if start is not None and start != self._next_context:
+            self._move_to(start)
         size, widths = self._manifest.context_size, self._manifest.widths
         contexts = token_ids.shape[0]
         if token_ids.ndim != 2 or token_ids.shape[1] != size:
@@ -129,7 +158,7 @@ class CacheWriter:
                 raise QuadricError(
                     f"hook {hook!r} is not in the cache's widths{nearest(hook, widths)}"
                 )
-        stored = {_TOKENS: token_ids.to("cpu", torch.int32, copy=True)}
+        stored = {TOKENS: token_ids.to("cpu", torch.int32, copy=True)}
         for hook, width in widths.items():
             if hook not in activations:
                 raise QuadricError(f"activations of hook {hook!r} are missing")
@@ -139,24 +168,33 @@ class CacheWriter:
                     f"activations of hook {hook!r} have shape {shape}, "
                     f"expected {(contexts, size, width)}"
                 )
-            stored[_PREFIX + hook] = self._storable(hook, activations[hook])
+            stored[ACTIVATIONS + hook] = self._storable(hook, activations[hook])
         self._pending.append(stored)
         while self._contexts_pending >= self._manifest.contexts_per_shard:
             self._write_shard()
 
-    def finish(self) -> None:
-        """Write the last, shorter shard and mark the cache complete.
+    def flush(self) -> None:
+        """Write what has gathered as the last, shorter shard.
 
         Raises:
-            QuadricError: nothing was ever appended, or the disk is full.
+            QuadricError: the disk is full.
         """
         if self._contexts_pending:
             self._write_shard()
-        if not self._manifest.shards:
-            raise QuadricError(f"{self._path} has no contexts: there was nothing to harvest")
-        self._advance(dataclasses.replace(self._manifest, complete=True))
+
+    def finish(self) -> None:
+        """Write the last, shorter shard and mark the cache complete, once every rank is here.
+
+        Raises:
+            QuadricError: nothing was ever appended, a shard is missing, or the disk is full.
+        """
+        self.flush()
+        for written in self._ranks.every(self._shards):
+            self._shards.update(written)
+        self._manifest = self._ranks.lead(self._completed)
 
     def _open(self, wanted: Manifest) -> Manifest:
+        make_folder(self._path)
         # Temporary files are what a killed process leaves behind; they never hold a whole file.
         for leftover in self._path.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
@@ -173,8 +211,30 @@ class CacheWriter:
                 f"{self._path} holds another harvest: {difference}; choose another folder"
             )
         for shard in found.shards:
-            _check_size(self._path, shard)
+            shards.check_size(self._path, shard)
         return found
+
+    def _unlisted(self) -> dict[int, Shard]:
+        """This rank's whole shards that are on disk and not in the manifest."""
+        if self.complete:
+            return {}
+        mine = [n for n in shards.numbers(self._path) if self._writes(n) and n not in self._shards]
+        found = {number: shards.whole(self._path, number, self._manifest) for number in mine}
+        return {number: shard for number, shard in found.items() if shard is not None}
+
+    def _completed(self) -> Manifest:
+        if not self._shards:
+            raise QuadricError(f"{self._path} has no contexts: there was nothing to harvest")
+        written = self._without_gap()
+        before_last = (len(written) - 1) * self._manifest.contexts_per_shard
+        if len(written) < len(self._shards) or self._contexts(written[:-1]) != before_last:
+            raise QuadricError(
+                f"{self._path} holds shards beyond the end of the text, which must have been "
+                "longer when they were written: harvest into another folder"
+            )
+        for shard in written:  # ranks on several machines need not see the same disk
+            shards.check_size(self._path, shard)
+        return self._replaced(written, complete=True)
 
     def _storable(self, hook: str, x: Tensor) -> Tensor:
         """The activations in the storage dtype, after making sure that they are finite there."""
@@ -184,35 +244,53 @@ class CacheWriter:
             context, position = torch.nonzero(~finite)[0].tolist()
             row = x[context, position]
             entry = torch.nonzero(~converted[context, position].isfinite())[0].item()
-            number = self.contexts_written + self._contexts_pending + context
+            number = self._next_context + context
             raise QuadricError(
                 f"hook {hook!r}, context {number}, position {position}: the activation is "
                 f"{float(row[int(entry)])}, which is not finite in {self._manifest.dtype}"
             )
         return converted
 
+    def _move_to(self, start: int) -> None:
+        number, inside = divmod(start, self._manifest.contexts_per_shard)
+        if self._pending or inside:
+            raise QuadricError(
+                f"context {start} cannot follow context {self._next_context - 1} in a cache with "
+                f"{self._manifest.contexts_per_shard} contexts per shard: only whole shards can "
+                "be left out"
+            )
+        self._number = number
+
+    def _writes(self, number: int) -> bool:
+        return number % self._ranks.world == self._ranks.rank
+
+    def _without_gap(self) -> tuple[Shard, ...]:
+        return tuple(self._shards[n] for n in takewhile(self._shards.__contains__, count()))
+
+    def _contexts(self, written: Iterable[Shard]) -> int:
+        return sum(shard.rows for shard in written) // self._manifest.context_size
+
     @property
     def _contexts_pending(self) -> int:
-        return sum(piece[_TOKENS].shape[0] for piece in self._pending)
+        return sum(piece[TOKENS].shape[0] for piece in self._pending)
+
+    @property
+    def _next_context(self) -> int:
+        return self._number * self._manifest.contexts_per_shard + self._contexts_pending
 
     def _write_shard(self) -> None:
-        first, rest = _split(self._pending, self._manifest.contexts_per_shard)
-        whole = {
-            name: torch.cat([piece[name] for piece in first]).flatten(0, 1) for name in first[0]
-        }
-        rows = whole[_TOKENS].shape[0]
-        size = self._manifest.context_size
-        whole["positions"] = torch.arange(rows, dtype=torch.int32) % size
-        path = self._path / f"shard-{len(self._manifest.shards):05d}.safetensors"
-        write_tensors(path, whole)
-        shard = Shard(path.name, rows, path.stat().st_size, sha256(path))
-        self._advance(dataclasses.replace(self._manifest, shards=(*self._manifest.shards, shard)))
+        first, rest = shards.split(self._pending, self._manifest.contexts_per_shard)
+        shard = shards.write(self._path, self._number, first)
         # Only now may the contexts be forgotten: an append that met a full disk loses nothing.
-        self._pending = rest
+        self._shards[self._number] = shard
+        self._number, self._pending = self._number + 1, rest
+        if self._ranks.world == 1:
+            self._manifest = self._replaced(self._without_gap())
 
-    def _advance(self, manifest: Manifest) -> None:
+    def _replaced(self, written: tuple[Shard, ...], *, complete: bool = False) -> Manifest:
+        manifest = dataclasses.replace(self._manifest, shards=written, complete=complete)
         manifest.write(self._path)
-        self._manifest = manifest
+        return manifest
 
 
 class ActivationCache:
@@ -247,21 +325,18 @@ class ActivationCache:
         self.description = manifest.description
         self._manifest = manifest
         for shard in manifest.shards:
-            _check_size(path, shard)
-            if verify and sha256(path / shard.file) != shard.sha256:
-                raise QuadricError(
-                    f"{path / shard.file} is damaged: its checksum is not the one in {MANIFEST}; "
-                    "restore the file or harvest again"
-                )
+            shards.check_size(path, shard)
+            if verify:
+                shards.check_content(path, shard)
         self._activations = _stack(
             path,
             manifest,
-            _PREFIX + self.hook,
+            ACTIVATIONS + self.hook,
             (self.d_in,),
             stored=DTYPES[manifest.dtype],
             dtype=torch.float32,
         )
-        self._token_ids = _stack(path, manifest, _TOKENS, (), stored=torch.int32, dtype=torch.int64)
+        self._token_ids = _stack(path, manifest, TOKENS, (), stored=torch.int32, dtype=torch.int64)
 
     def __len__(self) -> int:
         """The number of rows: contexts × context_size."""
@@ -300,22 +375,6 @@ class ActivationCache:
         }
 
 
-def _split(
-    pieces: list[dict[str, Tensor]], contexts: int
-) -> tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]:
-    """The first ``contexts`` contexts of the pieces (or all of them), and the rest."""
-    first = []
-    for number, piece in enumerate(pieces):
-        if (held := piece[_TOKENS].shape[0]) > contexts:
-            if contexts:
-                first.append({name: tensor[:contexts] for name, tensor in piece.items()})
-            cut = {name: tensor[contexts:] for name, tensor in piece.items()}
-            return first, [cut, *pieces[number + 1 :]]
-        first.append(piece)
-        contexts -= held
-    return first, []
-
-
 def _stack(
     folder: Path,
     manifest: Manifest,
@@ -328,20 +387,7 @@ def _stack(
     """One tensor of every shard, read as ``dtype``."""
 
     def open_shard(number: int) -> Tensor:
-        shard = manifest.shards[number]
-        path = folder / shard.file
-        try:
-            with safe_open(path, framework="pt") as file:
-                tensor: Tensor = file.get_tensor(key)
-        # safetensors reports a failed mmap as RuntimeError.
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise QuadricError(f"cannot read {key} of {path}: {error}") from error
-        if tensor.shape != (shard.rows, *tail) or tensor.dtype != stored:
-            raise QuadricError(
-                f"{path} is damaged: {key} has shape {tuple(tensor.shape)} and dtype "
-                f"{tensor.dtype}, expected {(shard.rows, *tail)} and {stored}"
-            )
-        return tensor
+        return shards.read(folder, manifest.shards[number], key, tail, stored)
 
     return Stack([shard.rows for shard in manifest.shards], open_shard, tail=tail, dtype=dtype)
 
@@ -357,14 +403,3 @@ def _choose(path: Path, hook: str | None, widths: dict[str, int]) -> str:
             f"{nearest(hook, widths)}"
         )
     return hook
-
-
-def _check_size(folder: Path, shard: Shard) -> None:
-    path = folder / shard.file
-    if not path.is_file():
-        raise QuadricError(f"{path} is missing: restore the file or harvest again")
-    if (size := path.stat().st_size) != shard.bytes:
-        raise QuadricError(
-            f"{path} is damaged: it has {size} bytes, expected {shard.bytes}; restore the file or "
-            "harvest again"
-        )

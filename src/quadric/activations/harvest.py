@@ -4,18 +4,23 @@
 through SmolLM2-135M, read at the input of block 12. A harvest that was interrupted is continued by
 the same call. ``open_source`` is the part before the disk (model, hooks, contexts), which
 :mod:`quadric.activations.stream` shares.
+
+Several ranks of a run divide the shards among them. Every rank reads and tokenises the whole text,
+because where a context begins depends on all text before it, and puts its own batches through the
+model. After each batch the ranks meet, so that what stops one stops all.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -30,10 +35,14 @@ from quadric.activations.hooks import Hook, resolve
 from quadric.activations.manifest import MANIFEST, Manifest
 from quadric.activations.models import LanguageModel, load_model, one_line
 from quadric.activations.text import batches, contexts
-from quadric.errors import QuadricError
+from quadric.errors import Followed, Interrupted, QuadricError
+from quadric.ranks import ALONE, Ranks
+from quadric.stopping import stop_requests
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+T = TypeVar("T")
 
 _CONTEXTS_PER_SHARD = 512
 
@@ -111,10 +120,10 @@ def open_source(config: HarvestConfig) -> Source:
     Raises:
         QuadricError: the model or a hook does not exist, or a hook carries no activations.
     """
-    device = _device() if config.device == "auto" else config.device
-    dtype = _dtype(device) if config.dtype == "auto" else config.dtype
-    resolved = dataclasses.replace(config, dtype=dtype, device=device)
-    language = load_model(config.model, dtype=getattr(torch, dtype), device=device)
+    resolved = _resolved(config)
+    language = load_model(
+        config.model, dtype=getattr(torch, resolved.dtype), device=resolved.device
+    )
     patterns = [pattern.strip() for pattern in config.hook.split(",") if pattern.strip()]
     hooks = resolve(language.model, patterns)
     probe = torch.zeros(1, config.context_size, dtype=torch.int64, device=language.model.device)
@@ -132,45 +141,58 @@ def open_source(config: HarvestConfig) -> Source:
     return Source(resolved, language, hooks, widths)
 
 
-def harvest(config: HarvestConfig, out: Path, *, console: Console | None = None) -> HarvestSummary:
+def harvest(
+    config: HarvestConfig, out: Path, *, console: Console | None = None, ranks: Ranks = ALONE
+) -> HarvestSummary:
     """Write the activations of ``config`` into the cache ``out``.
 
-    An interrupted harvest goes on after its last whole shard, with the same result, bit for bit on
-    the same machine, as if it had not been interrupted; a finished one is left as it is. The
-    cache's description holds the resolved configuration without ``device``, the hooks in both
-    spellings and quadric's version. If the text ends early, the cache holds what there was, and the
-    summary says so.
+    An interrupted harvest keeps its whole shards and goes on, with the same result, bit for bit on
+    the same machine, as if it had not been interrupted; a finished one is left as it is. Any number
+    of ranks writes the same cache, and may continue what another number began: shard s is computed
+    by rank s mod world. The cache's description holds the resolved configuration without
+    ``device``, the hooks in both spellings and quadric's version. If the text ends early, the cache
+    holds what there was, and the summary says so.
 
     Args:
         config: what to harvest.
-        out: the folder of the cache.
+        out: the folder of the cache, which all ranks must see.
         console: where to draw progress with its rate; None draws nothing.
+        ranks: the processes of this run, all of which call with the same arguments.
 
     Raises:
         QuadricError: the model, a hook or the text is not there, ``out`` holds another harvest, an
-            activation is not finite, or the disk is full.
+            activation is not finite, the disk is full, or another rank was lost.
+        Followed: another rank raised one of these errors; it has the same message.
+        Interrupted: SIGINT or SIGTERM arrived; what is whole is kept.
     """
-    source = open_source(_as_begun(config, out))
-    names = {hook.hook_name: hook.hf_hook_name for hook in source.hooks}
-    # Shards of whole batches, so that a continued harvest forms the same batches again.
-    batch = config.batch_contexts
-    writer = CacheWriter(
-        out,
-        widths=source.widths,
-        dtype=getattr(torch, source.config.dtype),
-        context_size=config.context_size,
-        description=_description(source.config, names),
-        contexts_per_shard=max(1, _CONTEXTS_PER_SHARD // batch) * batch,
-    )
-    done = resumed = writer.contexts_written
-    start = time.perf_counter()
-    if not writer.complete:
-        with _progress(console, config, resumed) as advance:
-            for input_ids in source.batches(skip=resumed):
-                writer.append(source.activations(input_ids), input_ids)
-                done += len(input_ids)
-                advance(input_ids.numel())
+    kept = f"its whole shards are in {out}, and the same harvest goes on from there"
+    with ranks.watched(kept), _stop_requests(ranks) as stop:
+        if ranks.world > 1:
+            config = dataclasses.replace(config, device=ranks.device)
+        # One rank decides what is timed, and no other rank disturbs it meanwhile.
+        resolved = ranks.lead(lambda: _resolved(_as_begun(config, out)))
+        source = ranks.together(lambda: open_source(resolved))
+        names = {hook.hook_name: hook.hf_hook_name for hook in source.hooks}
+        # Shards of whole batches, so that a continued harvest forms the same batches again.
+        batch = config.batch_contexts
+        writer = CacheWriter(
+            out,
+            widths=source.widths,
+            dtype=getattr(torch, source.config.dtype),
+            context_size=config.context_size,
+            description=_description(source.config, names),
+            contexts_per_shard=max(1, _CONTEXTS_PER_SHARD // batch) * batch,
+            ranks=ranks,
+        )
+        resumed = writer.contexts_kept
+        start = time.perf_counter()
+        if not writer.complete:
+            steps = _write(source, writer)
+            with _progress(console if ranks.leads else None, config, resumed) as advance:
+                while (contexts := _step(steps, ranks, stop, kept)) is not None:
+                    advance(contexts * config.context_size * ranks.world)
             writer.finish()
+    done = writer.contexts_kept
     return HarvestSummary(
         path=out,
         hooks=names,
@@ -180,6 +202,47 @@ def harvest(config: HarvestConfig, out: Path, *, console: Console | None = None)
         tokens_resumed=resumed * config.context_size,
         seconds=time.perf_counter() - start if done > resumed else 0.0,
     )
+
+
+def _stop_requests(ranks: Ranks) -> AbstractContextManager[threading.Event]:
+    """One process is stopped by a signal at once; ranks stop together and say why.
+
+    For torchrun that is not only the user's wish: it sends SIGTERM as soon as one rank is gone.
+    """
+    return stop_requests() if ranks.world > 1 else nullcontext(threading.Event())
+
+
+def _write(source: Source, writer: CacheWriter) -> Iterator[int]:
+    """Compute and append what this rank is to write, batch by batch; yields their contexts."""
+    context = writer.contexts_written
+    for input_ids in source.batches(skip=context):
+        if writer.wants(context):
+            writer.append(source.activations(input_ids), input_ids, context)
+            yield len(input_ids)
+        context += len(input_ids)
+    writer.flush()
+
+
+def _step(steps: Iterator[int], ranks: Ranks, stop: threading.Event, kept: str) -> int | None:
+    """One step on every rank; what it yields here, 0 at the end, or None at the end of all.
+
+    Raises:
+        QuadricError: a step failed here; on the other ranks as :class:`Followed`.
+        Interrupted: a rank was asked to stop; raised on the first, on the others as above.
+    """
+    error, contexts = None, None
+    try:
+        contexts = next(steps, None)
+    except QuadricError as raised:
+        error = raised
+    flags = torch.tensor([error is not None, stop.is_set(), contexts is not None]).int()
+    failed, stopped, going_on = ranks.largest(flags).tolist()
+    if failed:
+        ranks.agree(error)
+    if stopped:
+        message = f"the harvest was stopped; {kept}"
+        raise Interrupted(message) if ranks.leads else Followed(message)
+    return (contexts or 0) if going_on else None
 
 
 def _as_begun(config: HarvestConfig, out: Path) -> HarvestConfig:
@@ -225,6 +288,13 @@ def _progress(
             progress.update(task, advance=tokens, rate=read / (time.perf_counter() - start))
 
         yield advance
+
+
+def _resolved(config: HarvestConfig) -> HarvestConfig:
+    """With ``dtype`` and ``device`` decided."""
+    device = _device() if config.device == "auto" else config.device
+    dtype = _dtype(device) if config.dtype == "auto" else config.dtype
+    return dataclasses.replace(config, dtype=dtype, device=device)
 
 
 def _device() -> str:

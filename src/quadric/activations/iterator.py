@@ -30,6 +30,9 @@ class IteratorSource:
     used are skipped, so it must give the same rows each time.
     """
 
+    ahead = 2
+    """Batches to compute before they are asked for: one in use and one in the making."""
+
     def __init__(
         self,
         iterable_factory: Callable[[], Iterator[Tensor]],

@@ -17,13 +17,14 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from quadric.activations.permutation import Permutation, derive
 from quadric.activations.rows import Rows, chunks
 from quadric.activations.screen import norm_limit, row_norms
 from quadric.errors import QuadricError
+from quadric.ranks import ALONE, Ranks
 
 EXACT_ROWS = 4_000_000
 """Up to so many training rows, every one is read at the start and the counts are exact."""
@@ -33,15 +34,26 @@ _TRAINING, _SAMPLING, _SCANNING, _HOLDING_OUT = range(4)
 
 
 class BatchSource(Protocol):
-    """Where a trainer's batches come from."""
+    """Where a trainer's batches come from.
+
+    Of several ranks each has a source of its own, which gives its share of every batch.
+    """
 
     d_in: int
     """The width of the activations."""
-    batch_size: int
-    """Rows in a batch."""
+
+    @property
+    def batch_size(self) -> int:
+        """Rows in a batch, those of all ranks together."""
+        ...
+
+    @property
+    def ahead(self) -> int:
+        """How many batches are worth computing before they are asked for."""
+        ...
 
     def next_batch(self) -> Float[Tensor, "batch d"]:
-        """The next training batch, float32."""
+        """The next training batch, float32; of several ranks, this one's rows of it."""
         ...
 
     def held_out(self, rows: int) -> Float[Tensor, "n d"]:
@@ -53,7 +65,7 @@ class BatchSource(Protocol):
         ...
 
     def state_dict(self) -> dict[str, int]:
-        """The position in the data."""
+        """The position in the data; of several ranks, what is kept is the union of their states."""
         ...
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
@@ -73,7 +85,14 @@ class ShuffledRows:
     rows are left out of batches, samples and the held-out part alike: the first ``drop_first``
     positions of a context, and rows whose norm exceeds ``max_norm_multiple`` × the median norm of
     the training rows with allowed positions.
+
+    Of W ranks, rank r takes rows r·B/W … (r+1)·B/W − 1 of every batch of B. The position is that of
+    the whole batch, so it is the same on all ranks, and any number of ranks goes on from it with
+    the same batches.
     """
+
+    ahead = 2
+    """One batch in use, one ready, one in the making."""
 
     def __init__(
         self,
@@ -84,31 +103,35 @@ class ShuffledRows:
         held_out_fraction: float = 0.05,
         drop_first: int = 1,
         max_norm_multiple: float | None = 10.0,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Divide the rows, find the norm limit and count what it drops.
 
-        This reads every training row once, or, of more than :data:`EXACT_ROWS`, a random 65,536:
-        then the counts are estimates and :meth:`summary` says so.
+        This reads every training row once and remembers which are kept, or, of more than
+        :data:`EXACT_ROWS`, reads a random 65,536: then the counts are estimates, :meth:`summary`
+        says so, and a rank reads the rows of the whole batch to know which of them are dropped.
 
         Args:
             rows: the activations.
-            batch_size: rows in a batch; may be set lower afterwards, see :attr:`training_rows`.
+            batch_size: rows in a batch, those of all ranks together; may be set lower afterwards,
+                see :attr:`training_rows`.
             seed: chooses the order of the rows.
             held_out_fraction: the share of rows to hold out, in (0, 1), rounded to whole contexts
                 upwards; at least one row.
             drop_first: leave out positions below this one; without effect on rows that do not know
                 their positions.
             max_norm_multiple: the norm limit in medians; None for no limit.
+            ranks: the processes that share each batch.
 
         Raises:
-            QuadricError: an argument is out of range, there are fewer than two rows, nothing is
-                left to train on, or a row is not finite.
+            QuadricError: an argument is out of range, ``batch_size`` cannot be divided among the
+                ranks, there are fewer than two rows, nothing is left to train on, or a row is not
+                finite.
         """
-        if batch_size < 1:
-            raise QuadricError(f"batch_size is {batch_size}, expected at least 1")
         if drop_first < 0:
             raise QuadricError(f"drop_first is {drop_first}, expected 0 or more")
         self.d_in = rows.d_in
+        self._ranks = ranks
         self.batch_size = batch_size
         self._seed = seed
         self._rows = rows
@@ -122,11 +145,16 @@ class ShuffledRows:
         scanned = self._training
         if not self._exact:
             scanned = min(scanned, _SCAN_ROWS)
-        norms = self._scan(scanned)
+        indices, norms = self._scan(scanned)
         self._limit = norm_limit(norms, max_norm_multiple) if len(norms) else math.inf
+        fits = norms <= self._limit
         scale = self._training / scanned
         self._dropped_first = round(scale * (scanned - len(norms)))
-        self._dropped_norm = round(scale * int((norms > self._limit).sum()))
+        self._dropped_norm = round(scale * int((~fits).sum()))
+        self._keep: Bool[Tensor, " training"] | None = None
+        if self._exact:
+            self._keep = torch.zeros(self._training, dtype=torch.bool)
+            self._keep[indices[fits]] = True
         if not self.training_rows:
             raise QuadricError(
                 f"no row is left to train on: of {self._training}, {self._dropped_first} stand at "
@@ -141,8 +169,20 @@ class ShuffledRows:
         """
         return self._training - self._dropped_first - self._dropped_norm
 
+    @property
+    def batch_size(self) -> int:
+        """Rows in a batch, those of all ranks together."""
+        return self._batch_size
+
+    @batch_size.setter
+    def batch_size(self, rows: int) -> None:
+        self._share = share_of(rows, self._ranks)
+        self._batch_size = rows
+
     def next_batch(self) -> Float[Tensor, "batch d"]:
-        """The next ``batch_size`` kept rows, float32; moves just past the last row used.
+        """This rank's share of the next ``batch_size`` kept rows, float32.
+
+        The position moves just past the last row of the whole batch.
 
         Raises:
             QuadricError: an epoch has fewer rows than a batch, or a row is not finite.
@@ -150,21 +190,23 @@ class ShuffledRows:
         if self._exact and self.batch_size > self.training_rows:
             raise self._too_few(self.training_rows)
         position, first = self._position, self._position
+        start = self._ranks.rank * self._share
         parts: list[Tensor] = []
-        missing = self.batch_size
-        while missing:
+        found = 0
+        while missing := self.batch_size - found:
             # Two epochs in a row contain a whole one; needed where the counts are estimates.
             if position - first > 2 * self._training:
-                raise self._too_few(self.batch_size - missing)
+                raise self._too_few(found)
             epoch, offset = divmod(position, self._training)
             if epoch != self._epoch_number:
                 self._epoch, self._epoch_number = self._order(_TRAINING, epoch), epoch
             stop = min(offset + _window(missing), self._training)
-            kept, which = self._kept(self._epoch(torch.arange(offset, stop)))
-            parts.append(kept[:missing])
-            enough = len(kept) >= missing
+            share = slice(max(start - found, 0), max(start + self._share - found, 0))
+            x, which = self._shared(self._epoch(torch.arange(offset, stop)), share)
+            parts.append(x)
+            enough = len(which) >= missing
             position += int(which[missing - 1]) + 1 if enough else stop - offset
-            missing -= len(parts[-1])
+            found += min(len(which), missing)
         self._position = position
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -230,15 +272,16 @@ class ShuffledRows:
     def _order(self, purpose: int, epoch: int) -> Permutation:
         return Permutation(self._training, derive(self._seed, purpose, epoch))
 
-    def _scan(self, count: int) -> Float[Tensor, " n"]:
-        """The norms of ``count`` training rows, less those at dropped positions."""
+    def _scan(self, count: int) -> tuple[Int64[Tensor, " n"], Float[Tensor, " n"]]:
+        """``count`` training rows, less those at dropped positions, and their norms."""
         order = self._order(_SCANNING, 0)
-        norms = []
+        seen, norms = [], []
         for run in chunks(count, self.d_in):
             indices = run if count == self._training else order(run)
             indices = indices[self._allowed(indices)]
+            seen.append(indices)
             norms.append(row_norms(self._rows.gather(indices), indices, self._rows.locate))
-        return torch.cat(norms)
+        return torch.cat(seen), torch.cat(norms)
 
     def _allowed(self, indices: Int64[Tensor, " k"]) -> Int64[Tensor, " m"]:
         """The entries of ``indices`` whose position is not dropped."""
@@ -246,6 +289,21 @@ class ShuffledRows:
         if positions is None or not self._drop_first:
             return torch.arange(len(indices))
         return torch.nonzero(positions >= self._drop_first).flatten()
+
+    def _shared(
+        self, indices: Int64[Tensor, " k"], share: slice
+    ) -> tuple[Tensor, Int64[Tensor, " m"]]:
+        """A share of the training rows of ``indices`` that are kept, and which entries are kept."""
+        if self._keep is None:
+            x, which = self._kept(indices)
+            # A copy, so that the other ranks' rows do not stay in memory beneath it.
+            return x[share] if self._ranks.world == 1 else x[share].clone(), which
+        which = torch.nonzero(self._keep[indices]).flatten()
+        chosen = indices[which[share]]
+        x = self._rows.gather(chosen)
+        # Their norms are known to fit; this finds what has turned bad on the disk since.
+        row_norms(x, chosen, self._rows.locate)
+        return x, which
 
     def _kept(self, indices: Int64[Tensor, " k"]) -> tuple[Tensor, Int64[Tensor, " m"]]:
         """The rows of ``indices`` that are not dropped, and which entries those are."""
@@ -271,6 +329,22 @@ class ShuffledRows:
             f"to train on ({len(self._rows) - self._training} held out, {self._dropped_first} "
             f"dropped by position, {self._dropped_norm} by norm): lower batch_size"
         )
+
+
+def share_of(batch_size: int, ranks: Ranks) -> int:
+    """The rows of each rank in a batch.
+
+    Raises:
+        QuadricError: there is none, or the ranks cannot share the batch equally.
+    """
+    if batch_size < 1:
+        raise QuadricError(f"batch_size is {batch_size}, expected at least 1")
+    if batch_size % ranks.world:
+        raise QuadricError(
+            f"batch_size is {batch_size}, expected a multiple of the {ranks.world} ranks that "
+            f"share each batch, such as {max(1, batch_size // ranks.world) * ranks.world}"
+        )
+    return batch_size // ranks.world
 
 
 def _window(missing: int) -> int:

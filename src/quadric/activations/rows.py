@@ -139,13 +139,26 @@ class Stack:
         _check_bounds(indices, len(self))
         ordered, order = indices.sort()
         edges = [0, *torch.searchsorted(ordered, self._ends).tolist()]
-        rows = torch.empty(len(indices), *self._tail, dtype=self._dtype)
-        for number, (first, last) in enumerate(pairwise(edges)):
-            if last > first:
-                local = ordered[first:last] - self._start(number)
-                found = self._piece(number).index_select(0, local)
-                rows[order[first:last]] = found.to(self._dtype)
-        return rows
+        parts = [
+            (self._piece(number), first, last, self._start(number))
+            for number, (first, last) in enumerate(pairwise(edges))
+            if last > first
+        ]
+        # Put together and reordered in the dtype they are stored in where that is the smaller one,
+        # and converted last.
+        stored = {piece.dtype for piece, *_ in parts}
+        narrow = len(stored) == 1 and all(d.itemsize < self._dtype.itemsize for d in stored)
+        dtype = stored.pop() if narrow else self._dtype
+        rows = torch.empty(len(indices), *self._tail, dtype=dtype)
+        for piece, first, last, start in parts:
+            local = ordered[first:last] - start
+            if piece.dtype == dtype:
+                torch.index_select(piece, 0, local, out=rows[first:last])
+            else:
+                rows[first:last] = piece.index_select(0, local)
+        places = torch.empty_like(order)
+        places[order] = torch.arange(len(order))
+        return rows.index_select(0, places).to(self._dtype)
 
     def locate(self, index: int) -> tuple[int, int]:
         """The piece that holds a row, and the row's number in that piece."""

@@ -1,163 +1,38 @@
-"""Activations made while training, for when they are too many to keep.
+"""Training batches from a language model that runs meanwhile, for activations too many to keep.
 
-:class:`ActivationStream` gives the same rows as a harvest, chunk by chunk and without a disk;
-:class:`StreamSource` turns them into training batches::
+:class:`StreamSource` shuffles the chunks of :class:`~quadric.activations.chunks.ActivationStream`
+and cuts them into batches::
 
     stream = ActivationStream(HarvestConfig(tokens=50_000_000))
     source = StreamSource(stream, batch_size=4096, seed=0)
     source.next_batch()      # (4096, d) float32
 
-A chunk is a fixed stretch of the text, so any chunk can be made again, and a run is continued from
-two integers: which chunk, and how far into it.
+Any chunk can be made again, so a run is continued from two integers: which chunk, and how far into
+it. Through :class:`~quadric.activations.prefetch.Prefetched` the language model computes the next
+chunk while the trainer uses the last one.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 import math
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
-from quadric.activations.config import HarvestConfig
-from quadric.activations.harvest import open_source
-from quadric.activations.loader import position_of
+from quadric.activations.chunks import ActivationStream, Chunk
+from quadric.activations.loader import share_of
 from quadric.activations.permutation import Permutation, derive
-from quadric.activations.screen import norm_limit, row_norms
-from quadric.errors import QuadricError, nearest
+from quadric.activations.screen import norm_limit
+from quadric.activations.turns import COUNTS, Turns
+from quadric.errors import QuadricError
+from quadric.ranks import ALONE, Ranks
 
 # The purposes of the shuffles, so that no two of them share an order.
 _TRAINING, _SAMPLING, _HOLDING_OUT = range(3)
-_TALLY = ("counted_chunks", "tokens", "dropped_first", "dropped_norm")
-
-
-class Chunk(NamedTuple):
-    """Consecutive rows of a stream: a whole number of contexts."""
-
-    activations: Float[Tensor, "rows d"]
-    """float32, on the CPU."""
-    norms: Float[Tensor, " rows"]
-    """‖x‖₂ of every row."""
-    token_ids: Int[Tensor, " rows"]
-    """The token at each row."""
-    positions: Int[Tensor, " rows"]
-    """Its position in its context."""
-
-
-class ActivationStream:
-    """The activations of one hook, chunk by chunk, computed when asked for."""
-
-    hook: str
-    """The hook's name."""
-    hf_hook: str
-    """The same place as a module path of the model."""
-    d_in: int
-    """The width of its activations."""
-    config: HarvestConfig
-    """The configuration with ``dtype`` and ``device`` resolved."""
-    length: int | None
-    """How many chunks there are; None until the end of the stream has been seen."""
-
-    def __init__(
-        self, config: HarvestConfig, hook: str | None = None, *, contexts_per_chunk: int = 256
-    ) -> None:
-        """Load the model and get the text ready.
-
-        Args:
-            config: model, text, and how much of it: the stream ends after ``config.tokens``.
-            hook: which of the hooks that ``config.hook`` names; may be left out if that is one.
-            contexts_per_chunk: contexts in a chunk, rounded up to whole forward passes; a chunk
-                takes contexts × context_size × d × 4 bytes.
-
-        Raises:
-            QuadricError: the model or the hook is not there, or the hook is not decided.
-        """
-        if contexts_per_chunk < 1:
-            raise QuadricError(f"contexts_per_chunk is {contexts_per_chunk}, expected at least 1")
-        source = open_source(config)
-        names = list(source.widths)
-        if hook is None and len(names) > 1:
-            raise QuadricError(
-                f"{config.hook!r} names several hooks; choose one: {', '.join(names)}"
-            )
-        self.hook = names[0] if hook is None else hook
-        if self.hook not in names:
-            raise QuadricError(
-                f"hook {hook!r} is not among those of the configuration: {', '.join(names)}"
-                f"{nearest(self.hook, names)}"
-            )
-        self.d_in = source.widths[self.hook]
-        self.config = source.config
-        self.length = None
-        hooks = [known for known in source.hooks if known.hook_name == self.hook]
-        self.hf_hook = hooks[0].hf_hook_name
-        self._source = dataclasses.replace(source, hooks=hooks)
-        self._batches_per_chunk = -(-contexts_per_chunk // config.batch_contexts)
-        self._text: Iterator[Int[Tensor, "b t"]] | None = None
-        self._next = 0
-
-    def __iter__(self) -> Iterator[Chunk]:
-        """Every chunk from the first to the last."""
-        index = 0
-        while self.length is None or index < self.length:
-            try:
-                chunk = self.chunk(index)
-            except IndexError:
-                return
-            yield chunk
-            index += 1
-
-    def chunk(self, index: int) -> Chunk:
-        """Chunk number ``index``, the same whenever it is asked for.
-
-        The next chunk goes on where the last one ended; a later one skips text without running the
-        model; an earlier one starts the text anew.
-
-        Raises:
-            IndexError: the stream ends before that chunk.
-            QuadricError: an activation is not finite, or the text cannot be read.
-        """
-        if index < 0:
-            raise IndexError(f"chunk {index}: chunks count from 0")
-        text, start = self._text, self._next
-        if text is None or index < start:
-            text, start = self._source.batches(), 0
-        # Forgotten until the text has been read: an interrupt in between must not shift chunks.
-        self._text = None
-        size = self._batches_per_chunk
-        skipped = sum(1 for _ in islice(text, (index - start) * size))
-        batches = list(islice(text, size))
-        if len(batches) < size:  # the end of the text: now the number of chunks is known
-            self.length = -(-(start * size + skipped + len(batches)) // size)
-        else:
-            self._text, self._next = text, index + 1
-        if not batches:
-            raise IndexError(f"chunk {index}: the stream has {self.length} chunks")
-        return self._run(index, batches)
-
-    def _run(self, index: int, batches: list[Int[Tensor, "b t"]]) -> Chunk:
-        context_size = self.config.context_size
-        token_ids = torch.cat(batches)
-        # Filled in place, so that a chunk is never in memory twice.
-        activations = torch.empty(*token_ids.shape, self.d_in)
-        start = 0
-        for batch in batches:
-            found = self._source.activations(batch)[self.hook]
-            activations[start : start + len(batch)] = found
-            start += len(batch)
-        rows = activations.flatten(0, 1)
-        first = index * self._batches_per_chunk * self.config.batch_contexts * context_size
-        norms = row_norms(rows, torch.arange(first, first + len(rows)), self._locate)
-        positions = torch.arange(context_size).repeat(len(token_ids))
-        return Chunk(rows, norms, token_ids.flatten(), positions)
-
-    def _locate(self, row: int) -> str:
-        context, position = divmod(row, self.config.context_size)
-        return f"hook {self.hook!r}, context {context}, position {position}"
 
 
 class StreamSource:
@@ -166,12 +41,15 @@ class StreamSource:
     The first chunks are held out. Each later chunk is filtered, shuffled as a whole by a seed of
     its own, and used up row by row; after the last one the stream begins again in another order. So
     every kept row appears once per pass, and memory holds the held-out rows and one chunk.
+
+    Of several ranks each runs the language model on every world-th training chunk only
+    (:mod:`quadric.activations.turns`) and gives batch_size / world rows of those. As many ranks
+    continue a run bit for bit. Another number of ranks continues it at the next whole chunk that no
+    rank had begun: what was left of the begun ones is not used in that pass.
     """
 
     d_in: int
     """The width of a row."""
-    batch_size: int
-    """Rows in a batch; may be changed."""
 
     def __init__(
         self,
@@ -182,23 +60,25 @@ class StreamSource:
         held_out_chunks: int = 1,
         drop_first: int = 1,
         max_norm_multiple: float | None = 10.0,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Compute the held-out chunks, and from the first the largest norm that is kept.
 
         Args:
             stream: where chunks come from.
-            batch_size: rows in a batch.
+            batch_size: rows in a batch, those of all ranks together; may be changed.
             seed: of the shuffles.
             held_out_chunks: how many chunks from the start are never trained on.
             drop_first: positions below this are dropped (the first token is an attention sink).
             max_norm_multiple: rows whose norm exceeds this multiple of the median norm of the first
                 chunk (of its positions that are not dropped) are dropped; None keeps them.
+            ranks: the processes that share each batch.
 
         Raises:
-            QuadricError: a number is out of range, or the stream ends with the held-out chunks.
+            QuadricError: a number is out of range, ``batch_size`` cannot be divided among the
+                ranks, or the stream ends with the held-out chunks.
         """
         for name, value, least in (
-            ("batch_size", batch_size, 1),
             ("held_out_chunks", held_out_chunks, 1),
             ("drop_first", drop_first, 0),
         ):
@@ -209,12 +89,13 @@ class StreamSource:
                 f"drop_first is {drop_first}, but a context has {stream.config.context_size} tokens"
             )
         self.d_in = stream.d_in
+        self._ranks = ranks
         self.batch_size = batch_size
         self._stream, self._seed = stream, seed
         self._skipped, self._drop_first = held_out_chunks, drop_first
         self._limit = math.inf
-        self._tally = dict.fromkeys(_TALLY, 0)
-        self._chunk = self._offset = self._held_out_rows = 0
+        self._turns = Turns(ranks)
+        self._held_out_rows = 0
         self._loaded: _Loaded | None = None
         held: list[Tensor] = []
         for index in range(held_out_chunks):
@@ -236,24 +117,48 @@ class StreamSource:
         # Independent of the seed, so that runs can be compared on the same rows.
         self._held_out = rows[_shuffled(torch.arange(len(rows)), 0, _HOLDING_OUT)]
 
+    @property
+    def batch_size(self) -> int:
+        """Rows in a batch, those of all ranks together."""
+        return self._batch_size
+
+    @batch_size.setter
+    def batch_size(self, rows: int) -> None:
+        self._share = share_of(rows, self._ranks)
+        self._batch_size = rows
+
+    @property
+    def ahead(self) -> int:
+        """As many batches as a chunk gives: while they are used, the next chunk is computed."""
+        return -(-self._stream.chunk_rows // self._share)
+
     def next_batch(self) -> Float[Tensor, "batch d"]:
-        """The next ``batch_size`` rows; a batch may span chunks.
+        """This rank's share of the next ``batch_size`` rows; a batch may span chunks.
 
         Raises:
             QuadricError: the stream cannot go on, or a chunk has no row to keep.
         """
+        turns, before = self._turns, copy.deepcopy(self._turns)
         parts: list[Tensor] = []
-        missing = self.batch_size
-        while missing:
-            loaded = self._current()
-            taken = loaded.order[self._offset : self._offset + missing]
-            parts.append(loaded.activations[taken])
-            missing -= len(taken)
-            self._offset += len(taken)
-            if missing:
-                del loaded
-                self._chunk, self._offset, self._loaded = self._chunk + 1, 0, None
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        missing = self._share
+        try:
+            while missing:
+                loaded = self._current()
+                taken = loaded.order[turns.offset : turns.offset + missing]
+                parts.append(loaded.activations[taken])
+                missing -= len(taken)
+                turns.offset += len(taken)
+                if missing:
+                    del loaded
+                    turns.advance()
+                    self._loaded = None
+            return parts[0] if len(parts) == 1 else torch.cat(parts)
+        except BaseException:
+            # No row may be lost with the batch that was not given out.
+            if turns.chunk != before.chunk:
+                self._loaded = None
+            self._turns = before
+            raise
 
     def held_out_contexts(self) -> Int[Tensor, "contexts context_size"]:
         """The token ids of the first held-out chunk."""
@@ -265,12 +170,15 @@ class StreamSource:
 
     def sample(self, rows: int) -> Float[Tensor, "n d"]:
         """Up to ``rows`` random rows of the first training chunk; the position stays."""
-        loaded = self._current() if self._chunk == 0 else self._load(0)
+        loaded = self._current() if self._turns.chunk == 0 else self._load(0)
         return loaded.activations[_shuffled(loaded.order, self._seed, _SAMPLING)[:rows]]
 
     def state_dict(self) -> dict[str, int]:
-        """``chunk`` (counted on through later passes), ``offset`` in it, and the counts so far."""
-        return {"chunk": self._chunk, "offset": self._offset, **self._tally}
+        """``chunk`` (counted on through later passes), ``offset`` in it, and the counts so far.
+
+        With several ranks, those of this rank, see :meth:`Turns.state_dict`.
+        """
+        return self._turns.state_dict()
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Continue at a position; stream, seed and options must be those it was taken with.
@@ -278,9 +186,7 @@ class StreamSource:
         Raises:
             QuadricError: the state is incomplete or holds something else than counts.
         """
-        values = {key: position_of(state, key) for key in ("chunk", "offset", *_TALLY)}
-        self._chunk, self._offset = values["chunk"], values["offset"]
-        self._tally = {key: values[key] for key in _TALLY}
+        self._turns.load_state_dict(state)
         self._loaded = None
 
     def summary(self) -> dict[str, Any]:
@@ -290,17 +196,18 @@ class StreamSource:
             ``rows`` = ``held_out_rows`` + ``tokens`` + ``dropped_tokens``: the rows of all chunks
             reached so far, each counted once; where ``dropped_tokens`` = ``dropped_first`` (by
             position) + ``dropped_norm`` (by norm) are the training rows left out; ``norm_limit``,
-            None without one; ``estimated`` False.
+            None without one; ``estimated`` False. The chunks of other ranks are counted up to the
+            state that was loaded last.
         """
-        tally = self._tally
-        dropped = tally["dropped_first"] + tally["dropped_norm"]
+        counts = self._turns.counts()
+        dropped = counts["dropped_first"] + counts["dropped_norm"]
         return {
-            "rows": self._held_out_rows + tally["tokens"] + dropped,
+            "rows": self._held_out_rows + counts["tokens"] + dropped,
             "held_out_rows": self._held_out_rows,
-            "tokens": tally["tokens"],
+            "tokens": counts["tokens"],
             "dropped_tokens": dropped,
-            "dropped_first": tally["dropped_first"],
-            "dropped_norm": tally["dropped_norm"],
+            "dropped_first": counts["dropped_first"],
+            "dropped_norm": counts["dropped_norm"],
             "norm_limit": self._limit if math.isfinite(self._limit) else None,
             "estimated": False,
         }
@@ -308,19 +215,17 @@ class StreamSource:
     def _current(self) -> _Loaded:
         """The chunk at the position, computed if it is not there."""
         if self._loaded is None:
-            self._loaded = self._load(self._chunk)
-            if self._offset > len(self._loaded.order):
+            turns = self._turns
+            self._loaded = self._load(turns.chunk)
+            if turns.offset > len(self._loaded.order):
                 raise QuadricError(
-                    f"the saved data position is row {self._offset} of chunk {self._chunk}, which "
+                    f"the saved data position is row {turns.offset} of chunk {turns.chunk}, which "
                     f"has {len(self._loaded.order)}: it was taken on another stream"
                 )
-            # The position walks through the chunks in order, so each is counted on its first visit.
+            # A later pass brings no new rows.
             end = self._stream.length
-            repeated = end is not None and self._chunk >= end - self._skipped
-            if self._chunk == self._tally["counted_chunks"] and not repeated:
-                self._tally["counted_chunks"] += 1
-                for key in ("tokens", "dropped_first", "dropped_norm"):
-                    self._tally[key] += getattr(self._loaded, key)
+            if end is None or turns.chunk < end - self._skipped:
+                turns.count({key: getattr(self._loaded, key) for key in COUNTS})
         return self._loaded
 
     def _load(self, number: int) -> _Loaded:

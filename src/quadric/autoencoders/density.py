@@ -13,19 +13,27 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from quadric.ranks import ALONE, Ranks
 
-def hoyer_density(latents: Float[Tensor, "rows latents"]) -> Float[Tensor, " latents"]:
+
+def hoyer_density(
+    latents: Float[Tensor, "rows latents"], ranks: Ranks = ALONE
+) -> Float[Tensor, " latents"]:
     """The density of every column; a column of zeros and a single row have density 0.
 
-    Gradients flow to every entry except through columns that are zero.
+    Gradients flow to every entry except through columns that are zero. Several ``ranks`` give as
+    many rows each, and the columns go through all of them.
     """
     total = torch.linalg.vector_norm(latents, ord=1, dim=0)
     length = torch.linalg.vector_norm(latents, ord=2, dim=0)
-    return _density(total, length, len(latents))
+    return _over_ranks(total, length, len(latents), ranks)
 
 
 def sparse_hoyer_density(
-    indices: Int[Tensor, "rows k"], latents: Float[Tensor, "rows k"], n: int
+    indices: Int[Tensor, "rows k"],
+    latents: Float[Tensor, "rows k"],
+    n: int,
+    ranks: Ranks = ALONE,
 ) -> Float[Tensor, " n"]:
     """The density of every column of the (rows, n) latents that have these entries and zeros.
 
@@ -35,7 +43,15 @@ def sparse_hoyer_density(
     values = torch.where(indices >= 0, latents, 0).flatten()
     total = values.new_zeros(n).index_add_(0, kept, values.abs())
     square = values.new_zeros(n).index_add_(0, kept, values.square())
-    return _density(total, square.sqrt(), len(latents))
+    return _over_ranks(total, square.sqrt(), len(latents), ranks)
+
+
+def _over_ranks(total: Tensor, length: Tensor, rows: int, ranks: Ranks) -> Tensor:
+    if ranks.world > 1:
+        total = ranks.mean(total) * ranks.world
+        square = ranks.mean(length.square()) * ranks.world
+        length = torch.where(square > 0, square, 1.0).sqrt() * (square > 0)
+    return _density(total, length, rows * ranks.world)
 
 
 def _density(total: Tensor, length: Tensor, rows: int) -> Tensor:

@@ -15,7 +15,7 @@ latents out, activations back. Figures in product space carry ``product`` in the
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,16 @@ from quadric.autoencoders.initial import gaussian_rows, mixing_of
 from quadric.autoencoders.loss import Loss, warmed_up
 from quadric.autoencoders.mixing import Blocks, Dense
 from quadric.autoencoders.ordering import prefix_density_weights, prefix_weights
-from quadric.autoencoders.sparsity import REVIVED, Active, TopK
+from quadric.autoencoders.sparsity import Active, TopK
 from quadric.autoencoders.transform import InputTransform, Transformed
 from quadric.errors import QuadricError
 from quadric.forms import BilinearTensor, lift
 from quadric.kernels import (
     reconstruction_energy,
     sample_energies,
-    sparse_squared_error,
     sparse_squared_errors,
 )
+from quadric.ranks import ALONE, Ranks
 
 ROWS_AT_ONCE = 4096
 """Rows per piece in the calls that run without gradients, to bound their memory."""
@@ -151,26 +151,27 @@ class BilinearAutoencoder(nn.Module):
         flat = latents.reshape(-1, self.d_sae)
         given = None if like is None else self._transformed(like.reshape(-1, self.d_in))
         few = 0 if self.topk is None else decoding.few_active(flat)
-        rows = max(1, GATHERED // (2 * few * self.left.shape[1])) if few else ROWS_AT_ONCE
-        pieces = [
-            decoding.estimate(
-                *self._coefficients(flat[piece], few),
-                affine=self.config.affine,
-                like=None if given is None else given.y[piece],
-            )
-            for piece in _pieces(len(flat), rows)
-        ]
-        y = torch.cat(pieces) if pieces else flat.new_zeros(0, self.d_in)
-        x = self.transform.undo(y, None if given is None else given.norm)
+        x = self._estimates(len(flat), few, lambda some: self._coefficients(flat[some], few), given)
         return x.reshape(*shape, self.d_in)
 
     def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_in"]:
         """The reconstruction of x, in x's space and shape.
 
         The norm divided out by the transform is x's own; so is the sign, unless the autoencoder
-        is affine (see ``decode``).
+        is affine (see ``decode``). With topk no tensor holds all latents.
         """
-        return self.decode(self.encode(x), like=x)
+        if self.topk is None:
+            return self.decode(self.encode(x), like=x)
+        self._check_width(x, self.d_in, "activations", "d_in")
+        flat = x.reshape(-1, self.d_in)
+        indices, latents = self.encode_sparse(flat)
+
+        def active(some: slice) -> tuple[Tensor, Tensor, Tensor]:
+            kept = indices[some].clamp_min(0)
+            return latents[some], self.left[kept], self.right[kept]
+
+        given = self._transformed(flat)
+        return self._estimates(len(flat), indices.shape[1], active, given).reshape(x.shape)
 
     @torch.no_grad()
     def product_error(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "..."]:
@@ -185,6 +186,7 @@ class BilinearAutoencoder(nn.Module):
         step: int,
         *,
         product_dtype: torch.dtype | None = None,
+        ranks: Ranks = ALONE,
     ) -> Loss:
         """The training loss of a batch: mean error plus the density penalty.
 
@@ -193,12 +195,22 @@ class BilinearAutoencoder(nn.Module):
             step: the training step, from 0; the penalty warms up over ``density_warmup`` steps.
             product_dtype: the type of the large matrix products, for example bfloat16; sums and
                 gradients stay in the weights' type. None computes everything in that type.
+            ranks: who else has rows of this batch, as many as ``x``. The mean over ranks of the
+                losses, and of their gradients, is the loss and the gradient of the whole batch.
         """
         lifted = self._rows(x)
         # At length 1 every vector has ‖x‖⁴ = 1, which makes each term relative without a division.
         unit, size = _unit(lifted)
         if self.topk is not None:
-            return self._topk_loss(unit, size, self.topk, product_dtype)
+            return self.topk.loss(
+                unit,
+                size if self.config.norm != "unit" else torch.ones_like(size),
+                self.left,
+                self.right,
+                symmetric=self.config.symmetric,
+                product_dtype=product_dtype,
+                ranks=ranks,
+            )
         products = self._products(unit, product_dtype)
         latents = self.mixing.latents(products)
         coefficients = self.mixing.coefficients(latents)
@@ -215,49 +227,16 @@ class BilinearAutoencoder(nn.Module):
             symmetric=self.config.symmetric,
             weights=weights,
             product_dtype=product_dtype,
+            group=ranks.sharing,
         )
         error = 1 + (energy - 2 * cross) / len(lifted)
         # Density ignores the scale of a latent, but not one that differs from row to row.
-        density = hoyer_density(latents if self.config.norm == "unit" else latents * size)
+        density = hoyer_density(latents if self.config.norm == "unit" else latents * size, ranks)
         if self.config.ordered:
             density = density * (self.d_sae * prefix_density_weights(self.d_sae).to(density))
         density = density.mean()
         weight = self.config.penalty * warmed_up(step, self.config.density_warmup)
         return Loss(error + weight * density, error, density, weight)
-
-    def _topk_loss(
-        self, unit: Tensor, size: Tensor, topk: TopK, product_dtype: torch.dtype | None
-    ) -> Loss:
-        """The error from active atoms alone, and what dead ones leave of its residual."""
-        unit = unit.detach()
-        active = topk.select(
-            unit, self.left, self.right, product_dtype=product_dtype, shared=self.training
-        )
-        squared = sparse_squared_error(
-            unit,
-            self.left,
-            self.right,
-            active.indices,
-            symmetric=self.config.symmetric,
-            product_dtype=product_dtype,
-        )
-        error = total = squared / len(unit)
-        if self.training:
-            topk.remember(active)
-            left_over = topk.revival(
-                unit,
-                self.left,
-                self.right,
-                active,
-                symmetric=self.config.symmetric,
-                product_dtype=product_dtype,
-            )
-            if left_over is not None:
-                tiny = torch.finfo(unit.dtype).tiny
-                total = total + REVIVED * left_over / squared.detach().clamp_min(tiny)
-        latents = active.latents * (1 if self.config.norm == "unit" else size)
-        density = sparse_hoyer_density(active.indices, latents, self.d_sae).mean()
-        return Loss(total, error, density, 0.0)
 
     @torch.no_grad()
     def density(self, x: Float[Tensor, "rows d_in"]) -> Float[Tensor, ""]:
@@ -353,6 +332,26 @@ class BilinearAutoencoder(nn.Module):
             return self.mixing.coefficients(latents), self.left, self.right
         kept = latents.abs().topk(few, dim=1).indices
         return latents.gather(1, kept), self.left[kept], self.right[kept]
+
+    def _estimates(
+        self,
+        count: int,
+        few: int,
+        atoms: Callable[[slice], tuple[Tensor, Tensor, Tensor]],
+        given: Transformed | None,
+    ) -> Tensor:
+        """Activations from coefficients and factors; those of ``few`` atoms a row are gathered."""
+        rows = max(1, GATHERED // (2 * few * self.left.shape[1])) if few else ROWS_AT_ONCE
+        pieces = [
+            decoding.estimate(
+                *atoms(some),
+                affine=self.config.affine,
+                like=None if given is None else given.y[some],
+            )
+            for some in _pieces(count, rows)
+        ]
+        y = torch.cat(pieces) if pieces else self.left.new_zeros(0, self.d_in)
+        return self.transform.undo(y, None if given is None else given.norm)
 
     def _sample_errors(self, lifted: Tensor) -> Tensor:
         if self.topk is not None:

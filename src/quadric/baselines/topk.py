@@ -120,6 +120,7 @@ def train_topk(
     seed: int = 0,
     transform: InputTransform | None = None,
     device: str | torch.device = "cpu",
+    watch: Callable[[int, TopKAutoencoder], None] | None = None,
 ) -> TopKAutoencoder:
     """Train with AdamW, the learning rate warmed up and falling linearly to zero.
 
@@ -131,6 +132,8 @@ def train_topk(
         transform: a fitted input transform; without one the data is centred and brought to unit
             norm, as bilinear autoencoders do by default.
         device: where to train.
+        watch: called before every step, and after the last, with the number of finished steps and
+            the autoencoder as it is then.
 
     Raises:
         QuadricError: an argument is out of range, or the activations' width is not the transform's.
@@ -148,6 +151,8 @@ def train_topk(
     silent = torch.zeros(d_sae, device=device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.0)
     for step in range(steps):
+        if watch is not None:
+            watch(step, model)
         optimizer.param_groups[0]["lr"] = learning_rate(schedule, step)
         optimizer.zero_grad(set_to_none=True)
         drive = model._drive(y := model._transformed(batches().to(device)))
@@ -161,6 +166,8 @@ def train_topk(
         optimizer.step()
         with torch.no_grad():
             model.decoder.copy_(nn.functional.normalize(model.decoder, dim=1))
+    if watch is not None:
+        watch(steps, model)
     return model.eval()
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quadric.autoencoders import BilinearAutoencoder, hoyer_density
+from quadric.autoencoders.density import sparse_hoyer_density
 from quadric.forms import lift
 
 SILENT = 0.01
@@ -33,10 +34,13 @@ class ProductMetrics(NamedTuple):
     """Mean Hoyer density of the latents."""
     density_samples: int
     """The N it was measured on; densities compare at equal N only."""
+    l0: float
+    """Latents that are not zero per activation, averaged: k for topk, all of them otherwise."""
     effective_l0: float
-    """Latents in use per activation, (Σ|z|)²/Σz², averaged; products are never exactly zero."""
+    """Latents in use per activation whatever their number, (Σ|z|)²/Σz², averaged."""
     frac_alive: float
-    """Share of latents whose root mean square is at least 1 % of the median latent's."""
+    """Share of latents whose root mean square is at least 1 % of the median latent's; for topk of
+    those that were kept at least once."""
 
 
 @torch.no_grad()
@@ -67,17 +71,26 @@ def product_metrics(
     errors = model.product_error(x)
     towards_mean = ((y @ mean_product) * y).sum(-1)
     mean_errors = size - 2 * towards_mean + mean_product.square().sum()
-    latents = model.encode(x)
-    strength = latents.square().mean(0).sqrt()
+    if model.topk is None:
+        latents = model.encode(x)
+        density = hoyer_density(latents)
+        strength = latents.square().mean(0).sqrt()
+        alive = strength > SILENT * strength.median()
+    else:
+        indices, latents = model.encode_sparse(x)
+        density = sparse_hoyer_density(indices, latents, model.d_sae)
+        alive = torch.zeros_like(density, dtype=torch.bool)
+        alive[indices[indices >= 0]] = True
     concentration = latents.abs().sum(-1).square() / latents.square().sum(-1).clamp_min(1e-30)
     return ProductMetrics(
         product_error=errors[used].mean().item(),
         product_error_mean_predictor=(mean_errors[used] / size[used]).mean().item(),
         product_fvu=((errors * size).sum() / mean_errors.sum()).item(),
-        density=hoyer_density(latents).mean().item(),
+        density=density.mean().item(),
         density_samples=len(x),
+        l0=(latents != 0).sum(-1).float().mean().item(),
         effective_l0=concentration.mean().item(),
-        frac_alive=(strength > SILENT * strength.median()).float().mean().item(),
+        frac_alive=alive.float().mean().item(),
     )
 
 

@@ -26,6 +26,7 @@ from quadric.errors import Interrupted
 from quadric.kernels import fastest_product_dtype
 from quadric.language.config import FitConfig
 from quadric.language.text import Rows
+from quadric.stopping import stop_requests
 from quadric.storage import make_folder
 from quadric.training import checkpoint, log
 from quadric.training.checkpoint import Member, Progress
@@ -34,7 +35,6 @@ from quadric.training.guard import DivergenceGuard
 from quadric.training.loop import resolve_device
 from quadric.training.optimizer import learning_rate
 from quadric.training.progress import Display
-from quadric.training.stopping import stop_requests
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -21,6 +21,7 @@ ROWS = (
     ("product_fvu", "product_fvu"),
     ("density", "density"),
     ("frac_alive", "frac_alive"),
+    ("l0", "l0"),
     ("effective_l0", "effective_l0"),
     ("explained_variance", "explained_variance"),
     ("cossim", "cossim"),

@@ -22,6 +22,8 @@ from quadric.training.config import TrainingConfig
 
 FILE = "run.json"
 FORMAT_VERSION = 1
+PLACES = ("training.device", "training.dictionary_shards", "harvest.device")
+"""Fields that say where a run computes and not what: a resumed run may choose others."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def check_unchanged(saved: RunConfig, wanted: RunConfig, folder: Path) -> None:
     """
     before, after = dict(_leaves(saved.as_dict())), dict(_leaves(wanted.as_dict()))
     for key in before | after:
-        if before.get(key) != after.get(key):
+        if key not in PLACES and before.get(key) != after.get(key):
             raise QuadricError(
                 f"cannot resume {folder}: {key} is {after.get(key)!r}, "
                 f"the run was started with {before.get(key)!r}"

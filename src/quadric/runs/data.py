@@ -10,14 +10,16 @@ from typing import Any
 
 from rich.console import Console
 
+from quadric.activations.chunks import ActivationStream
 from quadric.activations.config import DataConfig, HarvestConfig
 from quadric.activations.harvest import harvest
 from quadric.activations.loader import BatchSource, ShuffledRows
 from quadric.activations.rows import Rows
 from quadric.activations.stored import open_rows
-from quadric.activations.stream import ActivationStream, StreamSource
+from quadric.activations.stream import StreamSource
 from quadric.autoencoders.config import Metadata
 from quadric.errors import QuadricError
+from quadric.ranks import ALONE, Ranks
 from quadric.storage import cache_folder
 
 
@@ -40,6 +42,7 @@ def open_data(
     batch_size: int,
     seed: int,
     console: Console | None = None,
+    ranks: Ranks = ALONE,
 ) -> Data:
     """Open stored activations, harvesting them first when a harvest is configured.
 
@@ -50,6 +53,7 @@ def open_data(
         batch_size: rows of a training batch, lowered to the number of training rows.
         seed: seed of the training order.
         console: where progress is drawn.
+        ranks: the processes that harvest together and share each batch.
 
     Raises:
         QuadricError: the activations are not there, damaged, or too few.
@@ -57,13 +61,13 @@ def open_data(
     if config.stream:
         if harvest_config is None:
             raise QuadricError("stream needs a model and a dataset to run")
-        return _stream(config, harvest_config, batch_size, seed)
+        return _stream(config, harvest_config, batch_size, seed, ranks)
     path = config.activations
     if path is None:
         if harvest_config is None:
             raise QuadricError("no data: give a model and a dataset, or a folder of activations")
         folder = cache_of(harvest_config)
-        harvest(harvest_config, folder, console=console)
+        harvest(harvest_config, folder, console=console, ranks=ranks)
         path = str(folder)
     rows = open_rows(Path(path), config.activations_hook)
     source = ShuffledRows(
@@ -73,8 +77,10 @@ def open_data(
         held_out_fraction=config.held_out_fraction,
         drop_first=config.drop_first,
         max_norm_multiple=config.max_norm_multiple,
+        ranks=ranks,
     )
-    source.batch_size = min(batch_size, source.training_rows)
+    if source.training_rows < batch_size:
+        source.batch_size = source.training_rows // ranks.world * ranks.world
     return Data(source, rows, describe(rows))
 
 
@@ -100,7 +106,9 @@ def describe(rows: Rows) -> Metadata:
     )
 
 
-def _stream(config: DataConfig, made: HarvestConfig, batch_size: int, seed: int) -> Data:
+def _stream(
+    config: DataConfig, made: HarvestConfig, batch_size: int, seed: int, ranks: Ranks
+) -> Data:
     stream = ActivationStream(made, config.activations_hook)
     source = StreamSource(
         stream,
@@ -108,6 +116,7 @@ def _stream(config: DataConfig, made: HarvestConfig, batch_size: int, seed: int)
         seed=seed,
         drop_first=config.drop_first,
         max_norm_multiple=config.max_norm_multiple,
+        ranks=ranks,
     )
     metadata = Metadata(
         model_name=made.model,

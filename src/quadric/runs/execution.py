@@ -14,6 +14,7 @@ from rich.console import Console
 from quadric.activations.config import DataConfig, HarvestConfig
 from quadric.autoencoders.config import DEFAULT_BLOCK, AutoencoderConfig
 from quadric.errors import QuadricError
+from quadric.ranks import Ranks, join
 from quadric.runs import config as configuration
 from quadric.runs.config import RunConfig
 from quadric.runs.data import open_data
@@ -40,6 +41,9 @@ def execute(
 ) -> dict[str, Any]:
     """Train autoencoders on one stream of activations and return their ``metrics.json``.
 
+    Processes that torchrun started do it together: they share harvest and training, and the first
+    evaluates. It alone returns metrics; the others return none.
+
     Args:
         out: the run folder.
         autoencoders: for each name the fields of its ``AutoencoderConfig``; d_in comes from the
@@ -54,36 +58,52 @@ def execute(
     Raises:
         QuadricError: something in the request or the data is wrong; see the message.
     """
-    _check_folder(out, resume=resume, overwrite=overwrite)
-    opened = open_data(
-        data, harvest, batch_size=training.batch_size, seed=training.seed, console=console
-    )
-    config = RunConfig(
-        data=data,
-        harvest=harvest,
-        training=_resolved(training, opened.source.batch_size),
-        autoencoders={
-            name: _autoencoder(fields, opened.source.d_in, name)
-            for name, fields in autoencoders.items()
-        },
-    )
+    with join(training.device, training.dictionary_shards) as ranks:
+        ranks.lead(lambda: _check_folder(out, resume=resume, overwrite=overwrite))
+        opened = open_data(
+            data,
+            harvest,
+            batch_size=training.batch_size,
+            seed=training.seed,
+            console=console,
+            ranks=ranks,
+        )
+        configs = ranks.together(
+            lambda: {
+                name: _autoencoder(fields, opened.source.d_in, name)
+                for name, fields in autoencoders.items()
+            }
+        )
+        config = RunConfig(
+            data=data,
+            harvest=harvest,
+            training=_resolved(training, opened.source.batch_size, ranks),
+            autoencoders=configs,
+        )
+        ranks.lead(lambda: _begin(out, config, resume=resume, overwrite=overwrite))
+        models = train(
+            opened.source,
+            config.autoencoders,
+            config.training,
+            out,
+            metadata=opened.metadata,
+            resume=resume,
+            console=console,
+            ranks=ranks,
+        )
+    if not ranks.leads:
+        return {}
+    config.write(out, finished=True)
+    return evaluate(out, config, opened, models)
+
+
+def _begin(out: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
     if resume:
         configuration.check_unchanged(RunConfig.read(out), config, out)
     elif overwrite:
         shutil.rmtree(out, ignore_errors=True)
     make_folder(out)
     config.write(out, finished=False)
-    models = train(
-        opened.source,
-        config.autoencoders,
-        config.training,
-        out,
-        metadata=opened.metadata,
-        resume=resume,
-        console=console,
-    )
-    config.write(out, finished=True)
-    return evaluate(out, config, opened, models)
 
 
 def _check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
@@ -101,14 +121,14 @@ def _check_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
         raise QuadricError(f"{out} holds {state}: choose another --out, --resume or --overwrite")
 
 
-def _resolved(training: TrainingConfig, batch_size: int) -> TrainingConfig:
-    """With every "auto" decided, so that a resumed run decides alike."""
+def _resolved(training: TrainingConfig, batch_size: int, ranks: Ranks) -> TrainingConfig:
+    """With every "auto" decided, so that a resumed run and all ranks decide alike."""
     device = resolve_device(training.device)
-    dtype = resolve_product_dtype(training, device)
+    bfloat16 = ranks.lead(lambda: resolve_product_dtype(training, device) is torch.bfloat16)
     return dataclasses.replace(
         training,
-        device=str(device),
-        product_dtype="bfloat16" if dtype is torch.bfloat16 else "float32",
+        device=str(device) if ranks.world == 1 else device.type,
+        product_dtype="bfloat16" if bfloat16 else "float32",
         batch_size=batch_size,
     )
 

@@ -3,6 +3,7 @@
 A checkpoint is a folder ``checkpoint/step-00001200`` that appears by one rename once all its files
 are on the disk: weights and optimiser tensors as safetensors, the step, the data position and the
 optimiser's scalars as JSON. The newest replaces the older ones; no file of it can execute code.
+Weights are whole in it, however many ranks they were spread over, so any number of ranks goes on.
 Any module can be a member; what a model keeps outside its state dict travels as ``extra``.
 """
 
@@ -15,9 +16,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from quadric.errors import QuadricError
+from quadric.ranks import ALONE, Ranks
 from quadric.storage import make_folder, read_json, read_tensors, write_json, write_tensors
+from quadric.training.sharding import like, whole
 
 FOLDER = "checkpoint"
 STATE = "state.json"
@@ -39,33 +43,50 @@ class Progress(NamedTuple):
     step: int
     """Finished steps."""
     position: dict[str, int]
-    """The data source's position."""
+    """The data source's position; of several ranks, what is kept is the union of all of theirs."""
     seconds: float
     """Time spent training, interruptions left out."""
 
 
 def save(
-    run: Path, progress: Progress, members: list[Member], extra: dict[str, Any] | None = None
+    run: Path,
+    progress: Progress,
+    members: list[Member],
+    extra: dict[str, Any] | None = None,
+    ranks: Ranks = ALONE,
 ) -> None:
-    """Write the checkpoint of a run's progress and remove older ones.
+    """Write the checkpoint of a run's progress and remove older ones; every rank must call.
 
     Args:
         run: the run's folder.
         progress: how far it has come.
         members: its models.
         extra: further JSON values, given back by :func:`load`.
+        ranks: over whom the models are spread; rank 0 writes.
     """
-    folder = make_folder(run / FOLDER)
-    final = folder / f"step-{progress.step:08d}"
-    temporary = folder / f".step-{progress.step:08d}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    make_folder(temporary)
-    scalars = {}
+    position = {key: at for each in ranks.every(progress.position) for key, at in each.items()}
+    files, scalars = {}, {}
     for member in members:
         tensors, scalars[member.name] = _optimizer_state(member.optimizer)
         weights = {f"model.{key}": value for key, value in _weights(member.model).items()}
-        write_tensors(temporary / f"{member.name}.safetensors", weights | tensors)
-    state = {**progress._asdict(), "optimizers": scalars, "extra": extra or {}}
+        files[member.name] = whole(weights | tensors, ranks)
+    if ranks.leads:
+        place = progress._replace(position=position)._asdict()
+        state = {**place, "optimizers": scalars, "extra": extra or {}}
+        _write(run, progress.step, files, state)
+    ranks.every(None)  # nobody leaves, and ends the run, while the first still writes
+
+
+def _write(
+    run: Path, step: int, files: dict[str, dict[str, Tensor]], state: dict[str, Any]
+) -> None:
+    folder = make_folder(run / FOLDER)
+    final = folder / f"step-{step:08d}"
+    temporary = folder / f".step-{step:08d}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    make_folder(temporary)
+    for name, tensors in files.items():
+        write_tensors(temporary / f"{name}.safetensors", tensors)
     write_tensors(temporary / "rng.safetensors", {"torch": torch.get_rng_state()})
     write_json(temporary / STATE, state)
     shutil.rmtree(final, ignore_errors=True)
@@ -82,6 +103,8 @@ def newest(run: Path) -> Path | None:
 
 def load(checkpoint: Path, members: list[Member]) -> tuple[Progress, dict[str, Any]]:
     """Restore weights, optimisers and the random state; return the progress and ``extra``.
+
+    Each rank reads the files and keeps its part, whatever the number of ranks that wrote them.
 
     Raises:
         QuadricError: the checkpoint is damaged or of other models.
@@ -111,7 +134,7 @@ def load(checkpoint: Path, members: list[Member]) -> tuple[Progress, dict[str, A
             raise QuadricError(f"{path} does not fit the model {member.name!r}")
         with torch.no_grad():
             for name, value in weights.items():
-                own[name].copy_(value)
+                own[name].copy_(like(value, own[name]))
         _restore_optimizer(member.optimizer, tensors, state["optimizers"][member.name])
     torch.set_rng_state(read_tensors(checkpoint / "rng.safetensors")["torch"])
     progress = Progress(int(state["step"]), state["position"], float(state["seconds"]))
@@ -129,8 +152,14 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
     return {
         name: tensor
         for name, tensor in model.state_dict().items()
-        if seen.setdefault(tensor.data_ptr() if tensor.numel() else id(tensor), name) == name
+        if seen.setdefault(_address(tensor), name) == name
     }
+
+
+def _address(tensor: Tensor) -> int:
+    """Where a tensor's numbers lie; parts of spread tensors and empty ones stand for themselves."""
+    apart = isinstance(tensor, DTensor) or not tensor.numel()
+    return id(tensor) if apart else tensor.data_ptr()
 
 
 def _optimizer_state(
@@ -160,4 +189,10 @@ def _restore_optimizer(
         if key.startswith("optimizer."):
             _, index, name = key.split(".", 2)
             state.setdefault(int(index), {})[name] = value
+    parameters = [own for group in optimizer.param_groups for own in group["params"]]
+    for number, entries in state.items():
+        for key, value in entries.items():
+            # What has a parameter's shape is divided as the parameter is.
+            if isinstance(value, Tensor) and value.shape == parameters[number].shape:
+                entries[key] = like(value, parameters[number])
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

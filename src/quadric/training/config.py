@@ -49,6 +49,9 @@ class TrainingConfig:
     """Type of the large matrix products; auto times both and takes bfloat16 where it is faster."""
     device: str = "auto"
     """Device of the autoencoders; auto takes an accelerator where there is one."""
+    dictionary_shards: int = 1
+    """Under torchrun: processes that share one copy of the weights and of their optimiser, a
+    divisor of all; batches are divided over all processes. With 1 each has its own copy."""
     loggers: str = ""
     """Comma-separated extra logs beside metrics.jsonl: tensorboard, wandb, trackio."""
     seed: int = 0
@@ -56,7 +59,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("steps", "batch_size", "eval_every", "eval_rows"):
+        for name in (
+            "steps", "batch_size", "eval_every", "eval_rows", "dictionary_shards",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise QuadricError(f"{name} is {getattr(self, name)}, expected a positive integer")
         for name in ("lr", "checkpoint_minutes"):

@@ -18,18 +18,23 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from quadric.activations.loader import BatchSource
+from quadric.activations.prefetch import Prefetched
 from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder, Metadata
-from quadric.errors import Interrupted, QuadricError
-from quadric.kernels import fastest_product_dtype
+from quadric.errors import Followed, Interrupted, QuadricError
+from quadric.kernels import backend, fastest_product_dtype
+from quadric.ranks import ALONE, Ranks
+from quadric.stopping import stop_requests
 from quadric.storage import make_folder
 from quadric.training import checkpoint, log, optimizer
 from quadric.training.checkpoint import Member, Progress
 from quadric.training.config import TrainingConfig
 from quadric.training.guard import DivergenceGuard
+from quadric.training.metrics import Backlog
 from quadric.training.progress import Display
-from quadric.training.stopping import stop_requests
+from quadric.training.sharding import spread, whole
 
 STATISTICS_ROWS = 65_536
 """Training activations from which the input transforms take their statistics."""
@@ -44,22 +49,28 @@ def train(
     metadata: Metadata | None = None,
     resume: bool = False,
     console: Console | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, BilinearAutoencoder]:
     """Train autoencoders and write them to the run folder ``out``.
 
     Args:
-        source: where batches come from.
+        source: where batches come from; with several ranks, this rank's rows of them.
         configs: a name and a configuration for each autoencoder; the first is the main one.
         config: how to train.
         out: the run folder.
         metadata: recorded in every ``cfg.json``; tokens and seed are filled in.
         resume: continue from the newest checkpoint in ``out``; on the same machine's CPU the
-            weights come out bit-identical to those of an uninterrupted run.
+            weights come out bit-identical to those of an uninterrupted run. Another number of
+            ranks continues it with the same batches.
         console: where progress is drawn; nowhere when None.
+        ranks: the processes of this run, all of which call with the same arguments.
+
+    Returns:
+        The autoencoders; none on ranks other than the first.
 
     Raises:
-        QuadricError: the data does not fit the configuration, the run diverged, or there is no
-            checkpoint to resume from.
+        QuadricError: the data does not fit the configuration, the run diverged, there is no
+            checkpoint to resume from, or another rank was lost.
         Interrupted: SIGINT or SIGTERM arrived and the checkpoint was written.
     """
     for name, autoencoder in configs.items():
@@ -69,16 +80,25 @@ def train(
                 f"the activations have width {source.d_in}"
             )
     make_folder(out)
-    run = _Run(source, configs, config, out)
-    progress = run.restore() if resume else run.begin()
-    sinks = log.open_sinks(out, config.logger_names, vars(config), progress.step)
-    try:
-        with stop_requests() as stop, Display(console, config.steps, run.status) as display:
-            run.continue_from(progress, sinks, display, stop)
-    finally:
-        for sink in sinks:
-            sink.close()
-    return run.finish(metadata or Metadata())
+    with ranks.watched(f"continue with --resume from the checkpoint in {out}, if there is one"):
+        run = _Run(source, configs, config, out, ranks)
+        progress = run.restore() if resume else run.begin()
+        if console is not None and ranks.leads and run.device.type != "cpu":
+            kernels = backend(run.device, run.product_dtype)
+            console.print(f"kernels: {kernels.name} ({kernels.reason})", highlight=False)
+        sinks: list[log.Sink] = []
+        if ranks.leads:
+            sinks = log.open_sinks(out, config.logger_names, vars(config), progress.step)
+        try:
+            with (
+                stop_requests() as stop,
+                Display(console if ranks.leads else None, config.steps, run.status) as display,
+            ):
+                run.continue_from(progress, sinks, display, stop)
+        finally:
+            for sink in sinks:
+                sink.close()
+        return run.finish(metadata or Metadata())
 
 
 class _Run:
@@ -90,23 +110,27 @@ class _Run:
         configs: Mapping[str, AutoencoderConfig],
         config: TrainingConfig,
         out: Path,
+        ranks: Ranks,
     ) -> None:
-        self.source, self.config, self.out = source, config, out
+        self.source, self.config, self.out, self.ranks = source, config, out, ranks
         self.device = resolve_device(config.device)
         self.product_dtype = resolve_product_dtype(config, self.device)
         self.members: list[Member] = []
         self.models: dict[str, BilinearAutoencoder] = {}
         for name, autoencoder in configs.items():
             self.models[name] = model = BilinearAutoencoder(autoencoder).to(self.device)
+            spread(model, ranks)
             self.members.append(Member(name, model, optimizer.build(model.parameters(), config)))
         self.guards = {
             name: DivergenceGuard(f"autoencoder {name!r}", config.lr) for name in configs
         }
         self.held_out = source.held_out(config.eval_rows).to(self.device)
+        self.backlog = Backlog(ranks)
 
     def begin(self) -> Progress:
         """A fresh start: the transforms take their statistics from the training data."""
-        checkpoint.remove(self.out)
+        if self.ranks.leads:
+            checkpoint.remove(self.out)
         sample = self.source.sample(STATISTICS_ROWS)
         for model in self.models.values():
             model.transform.fit(sample.to(self.device))
@@ -131,33 +155,64 @@ class _Run:
         stop: threading.Event,
     ) -> None:
         """Run the remaining steps."""
+        remaining = self.config.steps - progress.step
+        with Prefetched(self.source, self.device, batches=remaining) as batches:
+            self.steps(batches, progress, sinks, display, stop)
+
+    def steps(
+        self,
+        batches: BatchSource,
+        progress: Progress,
+        sinks: list[log.Sink],
+        display: Display,
+        stop: threading.Event,
+    ) -> None:
+        """Every step with what belongs to it: evaluation, log, checkpoint, requests to stop."""
         started = time.monotonic() - progress.seconds
         saved = time.monotonic()
         for step in range(progress.step, self.config.steps):
-            batch = self.source.next_batch().to(self.device)
+            batch = batches.next_batch()
             metrics = self.step(batch, step)
             last = step + 1 == self.config.steps
-            if last or (step + 1) % self.config.eval_every == 0:
+            if evaluated := last or (step + 1) % self.config.eval_every == 0:
                 metrics |= self.evaluate()
-            metrics["seconds"] = time.monotonic() - started
-            for sink in sinks:
-                sink.write(step, metrics)
-            display.update(step + 1, metrics, len(batch))
-            progress = Progress(step + 1, self.source.state_dict(), metrics["seconds"])
-            if stop.is_set() and not last:
+            seconds = metrics["seconds"] = time.monotonic() - started
+            self.backlog.add(step, len(batch) * self.ranks.world, metrics)
+            progress = Progress(step + 1, batches.state_dict(), seconds)
+            overdue = time.monotonic() - saved > 60 * self.config.checkpoint_minutes
+            # Alone, a request or a clock is seen after every step; together, when all look.
+            urgent = self.ranks.world == 1 and (stop.is_set() or overdue)
+            if not (evaluated or urgent or self.backlog.due()):
+                continue
+            self.read(sinks, display)
+            stopping, saving = self.agreed(stop.is_set(), overdue)
+            if saving or (stopping and not last):
                 self.save(progress)
-                raise Interrupted(
+                saved = time.monotonic()
+            if stopping and not last:
+                raise (Interrupted if self.ranks.leads else Followed)(
                     f"stopped after {step + 1} of {self.config.steps} steps; the checkpoint is in "
                     f"{self.out}: continue with --resume"
                 )
-            if time.monotonic() - saved > 60 * self.config.checkpoint_minutes:
-                self.save(progress)
-                saved = time.monotonic()
+
+    def agreed(self, *wishes: bool) -> list[bool]:
+        """What any rank wishes, all do."""
+        return self.ranks.largest(torch.tensor(wishes, device=self.device).byte()).bool().tolist()
+
+    def read(self, sinks: list[log.Sink], display: Display) -> None:
+        """Look at the finished steps: log them, show the last, and stop a run that diverged."""
+        for step, rows, metrics in self.backlog.read():
+            for name, guard in self.guards.items():
+                guard.check(step, metrics[f"{name}/error"], metrics[f"{name}/grad_norm"])
+            for sink in sinks:
+                sink.write(step, metrics)
+            display.update(step + 1, metrics, rows)
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint."""
         statistics = {name: model.transform.statistics() for name, model in self.models.items()}
-        checkpoint.save(self.out, progress, self.members, {"transforms": statistics})
+        extra = {"transforms": statistics}
+        checkpoint.save(self.out, progress, self.members, extra, self.ranks)
 
     def status(self, metrics: Mapping[str, float]) -> list[str]:
         """Every autoencoder's error and density, for the progress display."""
@@ -168,48 +223,66 @@ class _Run:
             for name in self.models
         ]
 
-    def step(self, batch: Tensor, step: int) -> dict[str, float]:
+    def step(self, batch: Tensor, step: int) -> dict[str, float | Tensor]:
         """One optimiser step of every autoencoder on one batch."""
         rate = optimizer.learning_rate(self.config, step)
-        metrics: dict[str, float] = {"lr": rate}
+        metrics: dict[str, float | Tensor] = {"lr": rate}
         for member in self.members:
             member.optimizer.zero_grad(set_to_none=True)
             model = self.models[member.name]
-            loss = model.loss(batch, step, product_dtype=self.product_dtype)
+            loss = model.loss(batch, step, product_dtype=self.product_dtype, ranks=self.ranks)
             loss.total.backward()  # type: ignore[no-untyped-call]
             norm = torch.nn.utils.clip_grad_norm_(
                 model.parameters(), self.config.max_grad_norm or float("inf")
             )
-            self.guards[member.name].check(step, loss.error.item(), norm.item())
             for group in member.optimizer.param_groups:
                 group["lr"] = rate
             member.optimizer.step()
             metrics |= {
-                f"{member.name}/error": loss.error.item(),
-                f"{member.name}/density": loss.density.item(),
+                f"{member.name}/error": loss.error,
+                f"{member.name}/density": loss.density,
                 f"{member.name}/density_weight": loss.density_weight,
-                f"{member.name}/grad_norm": norm.item(),
+                f"{member.name}/grad_norm": norm.full_tensor()
+                if isinstance(norm, DTensor)
+                else norm,
             }
         return metrics
 
     @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self) -> dict[str, float | Tensor]:
         """Product error and density of every autoencoder on the held-out activations."""
-        metrics = {}
+        metrics: dict[str, float | Tensor] = {}
         for name, model in self.models.items():
-            error = model.product_error(self.held_out).mean().item()
-            metrics[f"{name}/held_out_error"] = error
-            metrics[f"{name}/held_out_density"] = model.density(self.held_out).item()
+            metrics[f"{name}/held_out_error"] = model.product_error(self.held_out).mean()
+            metrics[f"{name}/held_out_density"] = model.density(self.held_out)
         return metrics
 
     def finish(self, metadata: Metadata) -> dict[str, BilinearAutoencoder]:
-        """Write the autoencoders and remove the checkpoints."""
+        """Write the autoencoders and remove the checkpoints; the first rank does."""
+        if self.ranks.world > 1:  # a stream counts its own chunks only; now those of all are known
+            states = self.ranks.every(self.source.state_dict())
+            self.source.load_state_dict({k: at for each in states for k, at in each.items()})
         tokens = self.config.steps * self.config.batch_size
-        for index, (name, model) in enumerate(self.models.items()):
+        finished = {}
+        for index, (name, trained) in enumerate(self.models.items()):
+            weights = whole(trained.state_dict(), self.ranks) if self.ranks.world > 1 else {}
+            if not self.ranks.leads:
+                continue
+            model = _alone(trained, weights).to(self.device) if weights else trained
             model.metadata = dataclasses.replace(metadata, tokens=tokens, seed=self.config.seed)
             model.eval().save_pretrained(self.out if index == 0 else self.out / name)
-        checkpoint.remove(self.out)
-        return self.models
+            finished[name] = model
+        if self.ranks.leads:
+            checkpoint.remove(self.out)
+        return finished
+
+
+def _alone(spread_model: BilinearAutoencoder, weights: dict[str, Tensor]) -> BilinearAutoencoder:
+    """The autoencoder as one rank has it."""
+    model = BilinearAutoencoder(spread_model.config)
+    model.load_state_dict(weights)
+    model.transform.load_statistics(spread_model.transform.statistics(), "the run")
+    return model
 
 
 def resolve_device(device: str) -> torch.device:

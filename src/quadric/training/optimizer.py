@@ -25,7 +25,7 @@ def build(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> torch.o
         return torch.optim.Muon(
             parameters, lr=config.lr, momentum=0.95, nesterov=True, weight_decay=0.0
         )
-    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=0.0)
+    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=0.0, fused=True)
 
 
 class Paced(Protocol):
