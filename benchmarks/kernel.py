@@ -1,7 +1,7 @@
 """Time, memory and exactness of the reconstruction energy, side by side with its peers.
 
     python benchmarks/kernel.py [--n 2304 4608 9216] [--samples 4096] [--d 576] [--repeats 5]
-                                [--json FILE]
+                                [--quick] [--json FILE]
 
 One step is the energy with its gradients to g, left and right. The peers, both unsymmetrised, are
 plain autograd and the published tiling (4 row tiles, one einsum for each of the 10 pairs, weight 2
@@ -14,14 +14,11 @@ from __future__ import annotations
 
 import argparse
 import gc
-import multiprocessing
 import os
-import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import combinations_with_replacement
@@ -36,6 +33,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from processes import apart, peak_resident
 from quadric.kernels import reconstruction_energy, reference_energy
 from quadric.storage import write_json
 
@@ -157,13 +155,6 @@ class LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def peak_resident() -> int:
-    """The most memory this process has had resident, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
-
-
 def memory(name: str, n: int, samples: int, d: int) -> tuple[int, int]:
     """Bytes a step adds to a fresh process that holds its inputs, and those of its largest tensor.
 
@@ -178,13 +169,6 @@ def memory(name: str, n: int, samples: int, d: int) -> tuple[int, int]:
     with LargestTensor() as largest:
         step(energy, inputs)
     return extra, largest.bytes
-
-
-def memory_apart(*arguments: Any) -> tuple[int, int]:
-    """:func:`memory` in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(memory, *arguments).result()
 
 
 def exact_gradients(symmetric: bool, inputs: tuple[Tensor, ...]) -> list[Tensor]:
@@ -290,13 +274,16 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=4096)
     parser.add_argument("--d", type=int, default=576)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="small sizes, two rounds")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if options.quick:
+        options.n, options.samples, options.repeats = [576, 1152], 1024, 2
     console = Console(width=None if sys.stdout.isatty() else 120)
-    # Before anything large lives here: a new process inherits its parent's peak as its own.
     memories = {
         n: {
-            name: memory_apart(name, n, options.samples, options.d) for name in runnable(n, console)
+            name: apart(memory, name, n, options.samples, options.d)
+            for name in runnable(n, console)
         }
         for n in options.n
     }
