@@ -39,6 +39,7 @@ from quadric.kernels.backends import Backend, backend
 from quadric.storage import write_json
 from quadric.training.config import TrainingConfig
 from quadric.training.optimizer import build as build_optimizer
+from quadric.training.optimizer import updates
 from roofline import Rates, Work
 from turns import Step, copy_rate, matmul_rate, turns
 
@@ -188,7 +189,7 @@ def sparse(
     config = AutoencoderConfig(d_in=d, d_sae=n, variant="topk", k=k)
     model = BilinearAutoencoder(config).to(device)
     training = TrainingConfig(optimizer="adamw", lr=1e-4)  # the rate does not change the time
-    update = build_optimizer(model.parameters(), training)
+    update = build_optimizer(model.parameters(), updates(training, config.variant))
 
     def step() -> None:
         update.zero_grad(set_to_none=True)

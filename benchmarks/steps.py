@@ -17,6 +17,7 @@ from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder
 from quadric.autoencoders.density import hoyer_density
 from quadric.training.config import TrainingConfig
 from quadric.training.optimizer import build as build_optimizer
+from quadric.training.optimizer import updates
 
 PEERS = {"tiling": TILING, "autograd": AUTOGRAD}
 
@@ -49,7 +50,7 @@ def build(
     model = BilinearAutoencoder(config)
     # The rate decides what a step does to the weights, not how long it takes.
     training = TrainingConfig(optimizer=optimizer, lr=1e-4)
-    update = build_optimizer(model.parameters(), training)
+    update = build_optimizer(model.parameters(), updates(training, config.variant))
     dtype = torch.bfloat16 if bf16 else None
 
     def step() -> None:

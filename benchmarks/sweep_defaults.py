@@ -80,7 +80,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = open_rows(Path(options.activations))
-    training = TrainingConfig(steps=options.steps, eval_every=options.steps)
+    training = TrainingConfig(
+        steps=options.steps, eval_every=options.steps, optimizer="muon", lr=0.2
+    )
     console = Console()
     results = []
     for optimizer, lr in OPTIMISERS:

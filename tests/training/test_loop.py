@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from quadric.activations.loader import ShuffledRows
 from quadric.activations.rows import MemoryRows
 from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder, Metadata
+from quadric.autoencoders.config import Variant
 from quadric.errors import Interrupted, QuadricError
 from quadric.training import TrainingConfig, checkpoint, log, train
-from quadric.training.optimizer import learning_rate
+from quadric.training.optimizer import learning_rate, updates
 
 D = 12
 CONFIG = TrainingConfig(
@@ -261,15 +263,50 @@ def test_training_outside_the_main_thread(tmp_path: Path) -> None:
 
 
 def test_schedules() -> None:
-    linear = TrainingConfig(steps=110, lr=2.0, lr_warmup=10)
+    config = TrainingConfig(steps=110, lr=2.0, lr_warmup=10)
+    linear = updates(config, "vanilla")
     assert [learning_rate(linear, step) for step in (0, 9, 10, 60)] == pytest.approx(
         [2 / 11, 20 / 11, 2, 1]
     )
     assert learning_rate(linear, 109) > 0
-    cosine = dataclasses.replace(linear, schedule="cosine")
+    cosine = linear._replace(schedule="cosine")
     assert learning_rate(cosine, 60) == pytest.approx(1) and learning_rate(cosine, 35) > 1.5
-    constant = dataclasses.replace(linear, schedule="constant")
+    constant = updates(dataclasses.replace(config, schedule="constant"), "vanilla")
     assert learning_rate(constant, 109) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "variant", "expected"),
+    [
+        ({}, "composite", ("muon", 0.2)),
+        ({}, "topk", ("adamw", 0.01)),
+        ({"lr": 0.3}, "topk", ("adamw", 0.3)),
+        ({"optimizer": "muon"}, "topk", ("muon", 0.2)),
+        ({"optimizer": "adamw", "lr": 0.02}, "ordered", ("adamw", 0.02)),
+    ],
+)
+def test_each_autoencoder_gets_its_optimiser(
+    changes: dict[str, object], variant: Variant, expected: tuple[str, float]
+) -> None:
+    chosen = updates(TrainingConfig(**changes), variant)  # type: ignore[arg-type]
+    assert (chosen.optimizer, chosen.lr) == expected
+
+
+def test_one_run_trains_with_several_optimisers(tmp_path: Path) -> None:
+    both = {
+        "main": AutoencoderConfig(d_in=D, d_sae=30, variant="topk", k=4),
+        "plain": AutoencoderConfig(d_in=D, d_sae=30),
+    }
+    config = dataclasses.replace(CONFIG, steps=11, lr_warmup=0, schedule="constant")
+    with pytest.raises(Interrupted):
+        train(Stopping(5, signal.SIGINT), both, config, tmp_path)
+    newest = checkpoint.newest(tmp_path)
+    assert newest is not None
+    kept = {name: set(load_file(newest / f"{name}.safetensors")) for name in both}
+    assert "optimizer.0.exp_avg_sq" in kept["main"]
+    assert "optimizer.0.momentum_buffer" in kept["plain"]
+    (line, *_) = log.read(tmp_path / log.LOG)
+    assert (line["main/lr"], line["plain/lr"]) == (0.01, 0.2)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_planted_atoms_are_recovered(batch: bool, tmp_path: Path) -> None:
         )
         for seed in (0, 1)
     }
-    config = dataclasses.replace(CONFIG, steps=250, eval_every=250, lr=0.05)
+    config = dataclasses.replace(CONFIG, steps=250, eval_every=250, optimizer="muon", lr=0.05)
     rows = ShuffledRows(MemoryRows(sparse_rows()), batch_size=64, seed=3, max_norm_multiple=None)
     models = train(rows, autoencoders, config, tmp_path)
     lines = log.read(tmp_path / log.LOG)

@@ -24,7 +24,7 @@ from quadric.activations.loader import BatchSource
 from quadric.autoencoders import InputTransform
 from quadric.errors import QuadricError
 from quadric.training.config import TrainingConfig
-from quadric.training.optimizer import learning_rate
+from quadric.training.optimizer import learning_rate, updates
 
 STATISTICS_ROWS = 65_536
 """Rows behind the input transform and the decoder's bias."""
@@ -138,7 +138,7 @@ def train_topk(
     Raises:
         QuadricError: an argument is out of range, or the activations' width is not the transform's.
     """
-    schedule = TrainingConfig(steps=steps, lr=lr, optimizer="adamw")
+    schedule = updates(TrainingConfig(steps=steps, lr=lr, optimizer="adamw"), "topk")
     batches = source if callable(source) else source.next_batch
     sample = _statistics(source).to(device)
     if transform is None:

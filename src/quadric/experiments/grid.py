@@ -108,6 +108,7 @@ def train_grid(request: Request, data: Data, configs: Mapping[str, AutoencoderCo
         steps=settings.steps,
         batch_size=data.source.batch_size,
         lr=settings.lr,
+        optimizer="muon",
         eval_every=max(1, settings.steps // EVALUATIONS),
         eval_rows=settings.eval_rows,
         seed=settings.seed,

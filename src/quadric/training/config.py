@@ -7,7 +7,7 @@ from typing import Literal
 
 from quadric.errors import QuadricError
 
-Optimizer = Literal["muon", "adamw"]
+Optimizer = Literal["auto", "muon", "adamw"]
 Schedule = Literal["linear", "cosine", "constant"]
 ProductDtype = Literal["auto", "float32", "bfloat16"]
 
@@ -28,11 +28,12 @@ class TrainingConfig:
     """Optimiser steps."""
     batch_size: int = 4096
     """Activations per step; fewer when the data has fewer rows."""
-    lr: float = 0.2
-    """Peak learning rate. For Muon it is the length a factor row moves per step, so it does not
-    depend on the sizes; AdamW wants a twentieth of it."""
-    optimizer: Optimizer = "muon"
-    """torch.optim.Muon (momentum 0.95, Nesterov, no weight decay) or torch.optim.AdamW."""
+    lr: float | None = None
+    """Peak learning rate; 0.2 for Muon and 0.01 for AdamW when absent. For Muon it is the length a
+    factor row moves per step, so it does not depend on the sizes."""
+    optimizer: Optimizer = "auto"
+    """torch.optim.Muon (momentum 0.95, Nesterov, no weight decay), torch.optim.AdamW, or the better
+    one for each autoencoder (auto): AdamW for topk, Muon for all others."""
     schedule: Schedule = "linear"
     """How the learning rate falls from lr to zero after its warm-up, or stays."""
     lr_warmup: int = 10
@@ -64,11 +65,10 @@ class TrainingConfig:
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise QuadricError(f"{name} is {getattr(self, name)}, expected a positive integer")
-        for name in ("lr", "checkpoint_minutes"):
-            if not getattr(self, name) > 0:
-                raise QuadricError(f"{name} is {getattr(self, name)}, expected a positive number")
-        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
-            raise QuadricError(f"max_grad_norm is {self.max_grad_norm}, expected a positive number")
+        for name in ("lr", "checkpoint_minutes", "max_grad_norm"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise QuadricError(f"{name} is {value}, expected a positive number")
         if self.lr_warmup < 0:
             raise QuadricError(f"lr_warmup is {self.lr_warmup}, expected 0 or more")
         _ = self.logger_names

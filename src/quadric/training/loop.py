@@ -117,12 +117,18 @@ class _Run:
         self.product_dtype = resolve_product_dtype(config, self.device)
         self.members: list[Member] = []
         self.models: dict[str, BilinearAutoencoder] = {}
+        self.updates = {
+            name: optimizer.updates(config, autoencoder.variant)
+            for name, autoencoder in configs.items()
+        }
         for name, autoencoder in configs.items():
             self.models[name] = model = BilinearAutoencoder(autoencoder).to(self.device)
             spread(model, ranks)
-            self.members.append(Member(name, model, optimizer.build(model.parameters(), config)))
+            built = optimizer.build(model.parameters(), self.updates[name])
+            self.members.append(Member(name, model, built))
         self.guards = {
-            name: DivergenceGuard(f"autoencoder {name!r}", config.lr) for name in configs
+            name: DivergenceGuard(f"autoencoder {name!r}", chosen.lr)
+            for name, chosen in self.updates.items()
         }
         self.held_out = source.held_out(config.eval_rows).to(self.device)
         self.backlog = Backlog(ranks)
@@ -225,9 +231,9 @@ class _Run:
 
     def step(self, batch: Tensor, step: int) -> dict[str, float | Tensor]:
         """One optimiser step of every autoencoder on one batch."""
-        rate = optimizer.learning_rate(self.config, step)
-        metrics: dict[str, float | Tensor] = {"lr": rate}
+        metrics: dict[str, float | Tensor] = {}
         for member in self.members:
+            rate = optimizer.learning_rate(self.updates[member.name], step)
             member.optimizer.zero_grad(set_to_none=True)
             model = self.models[member.name]
             loss = model.loss(batch, step, product_dtype=self.product_dtype, ranks=self.ranks)
@@ -239,6 +245,7 @@ class _Run:
                 group["lr"] = rate
             member.optimizer.step()
             metrics |= {
+                f"{member.name}/lr": rate,
                 f"{member.name}/error": loss.error,
                 f"{member.name}/density": loss.density,
                 f"{member.name}/density_weight": loss.density_weight,

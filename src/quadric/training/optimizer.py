@@ -7,25 +7,54 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import nn
 
+from quadric.autoencoders.config import Variant
 from quadric.training.config import Schedule, TrainingConfig
 
+RATES: dict[Literal["muon", "adamw"], float] = {"muon": 0.2, "adamw": 0.01}
+"""Peak learning rates when none is asked for."""
 
-def build(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
+
+class Updates(NamedTuple):
+    """How the weights of one autoencoder are updated, with every choice made."""
+
+    optimizer: Literal["muon", "adamw"]
+    lr: float
+    """The peak rate."""
+    lr_warmup: int
+    steps: int
+    schedule: Schedule
+
+
+def updates(config: TrainingConfig, variant: Variant) -> Updates:
+    """What a configuration means for an autoencoder of this variant.
+
+    Muon orthogonalises all rows of a factor in every step. A topk batch moves few of them, and for
+    these Muon diverges at rates that serve the others, besides taking longer than the rest of the
+    step when the dictionary is large (docs/scale.md).
+    """
+    optimizer = config.optimizer
+    if optimizer == "auto":
+        optimizer = "adamw" if variant == "topk" else "muon"
+    lr = RATES[optimizer] if config.lr is None else config.lr
+    return Updates(optimizer, lr, config.lr_warmup, config.steps, config.schedule)
+
+
+def build(parameters: Iterable[nn.Parameter], chosen: Updates) -> torch.optim.Optimizer:
     """The optimiser of one autoencoder, whose parameters are all matrices.
 
     Muon's own scaling √max(1, rows/columns) turns ``lr`` into the root-mean-square length that
     the rows of a tall factor move per step, which is what keeps one rate good for all sizes.
     """
-    if config.optimizer == "muon":
+    if chosen.optimizer == "muon":
         return torch.optim.Muon(
-            parameters, lr=config.lr, momentum=0.95, nesterov=True, weight_decay=0.0
+            parameters, lr=chosen.lr, momentum=0.95, nesterov=True, weight_decay=0.0
         )
-    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=0.0, fused=True)
+    return torch.optim.AdamW(parameters, lr=chosen.lr, weight_decay=0.0, fused=True)
 
 
 class Paced(Protocol):
