@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from quadric.errors import QuadricError
 from quadric.ranks import ALONE, Ranks
 from quadric.storage import make_folder, read_json, read_tensors, write_json, write_tensors
-from quadric.training.sharding import like, whole
+from quadric.training.sharding import is_spread, like, whole
 
 FOLDER = "checkpoint"
 STATE = "state.json"
@@ -158,7 +157,7 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
 
 def _address(tensor: Tensor) -> int:
     """Where a tensor's numbers lie; parts of spread tensors and empty ones stand for themselves."""
-    apart = isinstance(tensor, DTensor) or not tensor.numel()
+    apart = is_spread(tensor) or not tensor.numel()
     return id(tensor) if apart else tensor.data_ptr()
 
 

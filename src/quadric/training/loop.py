@@ -18,7 +18,6 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from quadric.activations.loader import BatchSource
 from quadric.activations.prefetch import Prefetched
@@ -34,7 +33,7 @@ from quadric.training.config import TrainingConfig
 from quadric.training.guard import DivergenceGuard
 from quadric.training.metrics import Backlog
 from quadric.training.progress import Display
-from quadric.training.sharding import spread, whole
+from quadric.training.sharding import full, spread, whole
 
 STATISTICS_ROWS = 65_536
 """Training activations from which the input transforms take their statistics."""
@@ -249,9 +248,7 @@ class _Run:
                 f"{member.name}/error": loss.error,
                 f"{member.name}/density": loss.density,
                 f"{member.name}/density_weight": loss.density_weight,
-                f"{member.name}/grad_norm": norm.full_tensor()
-                if isinstance(norm, DTensor)
-                else norm,
+                f"{member.name}/grad_norm": full(norm),
             }
         return metrics
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from quadric.ranks import Ranks
 
@@ -23,9 +21,24 @@ def spread(model: nn.Module, ranks: Ranks) -> None:
     """Divide a model's weights over the ranks that share a dictionary; a single rank keeps all."""
     if ranks.mesh is None:
         return
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
     fully_shard(model, mesh=ranks.mesh)
     for method in METHODS:
         register_fsdp_forward_method(model, method)
+
+
+def is_spread(tensor: Tensor) -> bool:
+    """Whether this is a part of a tensor: told by what only those have, being slow to import."""
+    return hasattr(tensor, "device_mesh")
+
+
+def full(tensor: Tensor) -> Tensor:
+    """A tensor put together from its parts, on every rank; each must ask for it."""
+    if not is_spread(tensor):
+        return tensor
+    found: Tensor = tensor.full_tensor()  # type: ignore[attr-defined]
+    return found
 
 
 def whole(tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:
@@ -35,16 +48,19 @@ def whole(tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:
     """
     found = {}
     for name, tensor in tensors.items():
-        full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        there = full(tensor)
         if ranks.leads:
-            found[name] = full.detach().cpu()
+            found[name] = there.detach().cpu()
     return found
 
 
 def like(value: Tensor, own: Tensor) -> Tensor:
     """``value``, which every rank has, divided as ``own`` is."""
-    if not isinstance(own, DTensor):
+    if not is_spread(own):
         return value
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(own, DTensor)
     # Every rank cuts its part out of its own copy: nothing is sent.
     value = value.to(own.device, own.dtype)
     return distribute_tensor(value, own.device_mesh, own.placements, src_data_rank=None)
