@@ -36,6 +36,7 @@ from quadric.autoencoders.transform import InputTransform, Transformed
 from quadric.errors import QuadricError
 from quadric.forms import BilinearTensor, lift
 from quadric.kernels import (
+    latent_products,
     reconstruction_energy,
     sample_energies,
     sparse_squared_errors,
@@ -211,7 +212,7 @@ class BilinearAutoencoder(nn.Module):
                 product_dtype=product_dtype,
                 ranks=ranks,
             )
-        products = self._products(unit, product_dtype)
+        products = latent_products(unit, self.left, self.right, product_dtype=product_dtype)
         latents = self.mixing.latents(products)
         coefficients = self.mixing.coefficients(latents)
         weights = None
@@ -319,12 +320,8 @@ class BilinearAutoencoder(nn.Module):
     def _lifted(self, y: Tensor) -> Tensor:
         return lift(y) if self.config.affine else y
 
-    def _products(self, lifted: Tensor, product_dtype: torch.dtype | None = None) -> Tensor:
-        dtype = product_dtype or lifted.dtype
-        lifted = lifted.to(dtype)
-        read_left = lifted @ self.left.to(dtype).T
-        read_right = lifted @ self.right.to(dtype).T
-        return read_left.to(self.dtype) * read_right
+    def _products(self, lifted: Tensor) -> Tensor:
+        return (lifted @ self.left.T) * (lifted @ self.right.T)
 
     def _coefficients(self, latents: Tensor, few: int) -> tuple[Tensor, Tensor, Tensor]:
         """Coefficients and the atoms they belong to, gathered for each row where few are active."""

@@ -3,6 +3,7 @@ from .backends import backend as backend
 from .blocked import reconstruction_energy as reconstruction_energy
 from .energies import sample_energies as sample_energies
 from .precision import fastest_product_dtype as fastest_product_dtype
+from .reading import latent_products as latent_products
 from .reference import reference_energy as reference_energy
 from .selection import Strongest as Strongest
 from .selection import strongest_products as strongest_products

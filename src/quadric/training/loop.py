@@ -207,8 +207,13 @@ class _Run:
     def read(self, sinks: list[log.Sink], display: Display) -> None:
         """Look at the finished steps: log them, show the last, and stop a run that diverged."""
         for step, rows, metrics in self.backlog.read():
-            for name, guard in self.guards.items():
-                guard.check(step, metrics[f"{name}/error"], metrics[f"{name}/grad_norm"])
+            try:
+                for name, guard in self.guards.items():
+                    guard.check(step, metrics[f"{name}/error"], metrics[f"{name}/grad_norm"])
+            except QuadricError as diverged:  # the same on all ranks: one says it
+                if self.ranks.leads:
+                    raise
+                raise Followed(str(diverged)) from diverged
             for sink in sinks:
                 sink.write(step, metrics)
             display.update(step + 1, metrics, rows)
