@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -31,6 +32,8 @@ T = TypeVar("T")
 
 _LOST = ("connection closed", "connection reset", "broken pipe", "timed out", "socket", "nccl")
 """What collectives say when another rank is gone."""
+_PARTING = 0.5
+"""Seconds."""
 
 
 class Ranks:
@@ -213,6 +216,9 @@ def join(device: str = "auto", shards: int = 1) -> Iterator[Ranks]:
         raise
     finally:
         dist.destroy_process_group()
+        # Gloo's threads may still hold the tensors of the last exchange. One that lets go of them
+        # while the interpreter ends aborts the process, so they are given the time here.
+        time.sleep(_PARTING)
 
 
 def _kind(device: str) -> str:
