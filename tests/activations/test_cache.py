@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from quadric import QuadricError
-from quadric.activations.cache import ActivationCache, CacheWriter
+from quadric.activations.cache import ActivationCache
 from quadric.activations.manifest import VERSION
+from quadric.activations.writing import CacheWriter
 
 CONTEXT, PER_SHARD, CONTEXTS = 5, 4, 11
 WIDTHS = {"blocks.0.hook_resid_pre": 3, "blocks.1.hook_mlp_out": 7}

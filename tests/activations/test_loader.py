@@ -17,9 +17,10 @@ from torch import Tensor
 
 from quadric import QuadricError
 from quadric.activations import loader
-from quadric.activations.cache import ActivationCache, CacheWriter
+from quadric.activations.cache import ActivationCache
 from quadric.activations.loader import BatchSource, ShuffledRows
 from quadric.activations.rows import MemoryRows, Rows, Stack
+from quadric.activations.writing import CacheWriter
 from quadric.ranks import Ranks
 from tests.oracles import activations as oracle
 

@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from quadric.activations.cache import CacheWriter
+from quadric.activations.writing import CacheWriter
 from quadric.autoencoders import BilinearAutoencoder
 from quadric.errors import QuadricError
 from quadric.experiments.experiment import Settings

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from quadric.activations.cache import ActivationCache, CacheWriter
+from quadric.activations.cache import ActivationCache
+from quadric.activations.writing import CacheWriter
 from quadric.errors import QuadricError
 from quadric.manifolds import Label, TokenShare, TokenStatistics
 from quadric.manifolds import labels as labels_module

@@ -8,8 +8,9 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from quadric.activations.cache import ActivationCache, CacheWriter
+from quadric.activations.cache import ActivationCache
 from quadric.activations.rows import MemoryRows
+from quadric.activations.writing import CacheWriter
 from quadric.autoencoders import AutoencoderConfig, BilinearAutoencoder
 from quadric.runs.latents import Latent, describe_latents, write_latents
 

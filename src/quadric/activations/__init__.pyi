@@ -1,5 +1,4 @@
 from .cache import ActivationCache as ActivationCache
-from .cache import CacheWriter as CacheWriter
 from .capture import splice as splice
 from .config import DataConfig as DataConfig
 from .config import HarvestConfig as HarvestConfig
@@ -18,3 +17,4 @@ from .rows import MemoryRows as MemoryRows
 from .rows import Rows as Rows
 from .stored import open_rows as open_rows
 from .stream import StreamSource as StreamSource
+from .writing import CacheWriter as CacheWriter

@@ -27,7 +27,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 import quadric
-from quadric.activations.cache import CacheWriter
 from quadric.activations.capture import capture
 from quadric.activations.config import HarvestConfig
 from quadric.activations.corpora import documents
@@ -35,6 +34,7 @@ from quadric.activations.hooks import Hook, resolve
 from quadric.activations.manifest import MANIFEST, Manifest
 from quadric.activations.models import LanguageModel, load_model, one_line
 from quadric.activations.text import batches, contexts
+from quadric.activations.writing import CacheWriter
 from quadric.errors import Followed, Interrupted, QuadricError
 from quadric.ranks import ALONE, Ranks
 from quadric.stopping import stop_requests

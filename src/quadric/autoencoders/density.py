@@ -55,7 +55,7 @@ def _norms(latents: Float[Tensor, "rows latents"]) -> tuple[Tensor, Tensor]:
     if latents.device.type != "cpu":
         one, two = (torch.linalg.vector_norm(latents, ord=order, dim=0) for order in (1, 2))
         return one, two
-    # A processor takes seventeen times as long for norms along columns as for sums of rows that
+    # A processor takes much longer for norms along columns than for sums of rows that
     # stay in its caches.
     rows = max(1, CACHED // latents.shape[1])
     total, square = latents.new_zeros(2, latents.shape[1])
