@@ -73,7 +73,7 @@ def with_backend(name: str, device: torch.device, call: Callable[[], None]) -> N
         return
     chosen = Backend("torch", "asked for")
     with (
-        mock.patch("quadric.kernels.blocked.backend", return_value=chosen),
+        mock.patch("quadric.kernels.sweep.backend", return_value=chosen),
         mock.patch("quadric.kernels.sparse.backend", return_value=chosen),
         torch.device(device),
     ):

@@ -1,12 +1,12 @@
-"""Where a training run's time goes: the kernel, reading the latents, the optimiser, and the rest.
+"""Where a training run's time goes: the kernel, the loss around it, the optimiser, and the rest.
 
     python benchmarks/loop.py [--n 8192 16384] [--samples 4096] [--d 576] [--steps 6] [--json FILE]
 
 A real run of :func:`quadric.training.train` on activations in memory, with prefetching, metrics and
-its log, without evaluations. The kernel is the reconstruction energy with its gradients (dense), or
-the selection and the sparse error with theirs (topk). Reading is what remains of loss and backward
-pass: the latents' matrix products, the density, autograd. The first step is left out. Shares are of
-the median step.
+its log, without evaluations. The kernel is what :mod:`quadric.kernels` does: the latents' products
+with their sums, the reconstruction energy and all gradients (dense; the energy alone is given
+too), or the selection and the sparse error with theirs (topk). The loss is what remains of loss and
+backward pass. The first step is left out. Shares are of the median step.
 """
 
 from __future__ import annotations
@@ -44,13 +44,15 @@ class Shares:
     optimizer: str
     step: float
     kernel: float
-    reading: float
+    energy: float
+    """The part of the kernel over pairs of atoms; 0 for topk."""
+    loss: float
     updating: float
 
     @property
     def rest(self) -> float:
         """Loading, clipping, metrics, the log."""
-        return self.step - self.kernel - self.reading - self.updating
+        return self.step - self.kernel - self.loss - self.updating
 
 
 class Clock:
@@ -81,9 +83,11 @@ class Clock:
 @contextmanager
 def watching(clock: Clock) -> Iterator[None]:
     """Put the clock around what a step calls."""
-    model, sparsity = "quadric.autoencoders.model", "quadric.autoencoders.sparsity"
+    sparsity, sums = "quadric.autoencoders.sparsity", "quadric.kernels.sums"
     places = {
-        f"{model}.reconstruction_energy": "kernel",
+        "quadric.autoencoders.objective.product_sums": "kernel",
+        f"{sums}._Sums.backward": "kernel",
+        f"{sums}.sweep": "energy",
         f"{sparsity}.strongest_products": "kernel",
         f"{sparsity}.sparse_squared_error": "kernel",
         "torch.Tensor.backward": "backward",
@@ -140,7 +144,7 @@ def measure(variant: str, n: int, samples: int, d: int, steps: int, optimizer: s
     whole = spent["loss"] + spent["backward"]
     return Shares(
         variant, n, optimizer, statistics.median(seconds), spent["kernel"],
-        whole - spent["kernel"], spent["updating"],
+        spent.get("energy", 0.0), whole - spent["kernel"], spent["updating"],
     )  # fmt: skip
 
 
@@ -150,10 +154,12 @@ def table(rows: list[Shares], samples: int, d: int) -> Table:
         title=f"{samples} rows a step, d = {d}, {torch.get_num_threads()} threads, products in "
         f"{str(fastest_product_dtype()).removeprefix('torch.')}"
     )
-    for heading in ("variant", "n", "optimiser", "step", "kernel", "reading", "updating", "rest"):
+    for heading in (
+        "variant", "n", "optimiser", "step", "kernel", "energy", "loss", "updating", "rest",
+    ):  # fmt: skip
         result.add_column(heading, justify="right" if heading != "variant" else "left")
     for row in rows:
-        parts = (row.kernel, row.reading, row.updating, row.rest)
+        parts = (row.kernel, row.energy, row.loss, row.updating, row.rest)
         result.add_row(
             row.variant,
             f"{row.n:,}",

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from quadric.kernels.blocked import BLOCK
 from quadric.kernels.selection import BLOCK as SEARCHED
 from quadric.kernels.sparse import GATHERED
+from quadric.kernels.sweep import BLOCK
 from quadric.kernels.tiles import block_size
 
 

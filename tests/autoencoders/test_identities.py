@@ -166,11 +166,29 @@ def test_hoyer_density_extremes_and_law() -> None:
     assert hoyer_density(torch.ones(1, 3)).tolist() == [0, 0, 0]
 
 
+def test_a_scale_of_rows_is_that_of_their_latents() -> None:
+    generator = torch.Generator().manual_seed(0)
+    z, scale, weight = (
+        torch.randn(shape, generator=generator, dtype=torch.float64)
+        for shape in ((9, 6), (9, 1), (6,))
+    )
+    z[:, 2] = 0
+    z.requires_grad_()
+    scale = (scale.abs() + 0.1).requires_grad_()
+    expected = torch.stack([oracle.density(column) for column in (scale * z).T[[0, 1, 3, 4, 5]]])
+    found = hoyer_density(z, scale=scale)
+    torch.testing.assert_close(found[[0, 1, 3, 4, 5]], expected)
+    assert found[2] == 0 and (found - hoyer_density(z)).abs().max() > 1e-3
+    exact = torch.autograd.grad((expected * weight[[0, 1, 3, 4, 5]]).sum(), (z, scale))
+    gradients = torch.autograd.grad((found * weight).sum(), (z, scale))
+    torch.testing.assert_close(gradients, exact)
+
+
 def test_mutants_of_the_loss_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each classic slip changes the figure by far more than the tolerance used above."""
     model, x = make("combined", True, False), activations(6)
     right = model.loss(x, 0)
-    place = "quadric.autoencoders.model.prefix_weights"
+    place = "quadric.autoencoders.objective.prefix_weights"
     for slip in (
         lambda n: prefix_weights(n).flip(0),  # least important first
         lambda n: prefix_weights(n) - 1 / n,  # counts atoms from one

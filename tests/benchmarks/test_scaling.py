@@ -13,7 +13,7 @@ from benchmarks.predictions import Shape
 from torch.utils.flop_counter import FlopCounterMode
 
 from quadric.kernels import reconstruction_energy, sparse_squared_error, strongest_products
-from quadric.kernels.blocked import BLOCK
+from quadric.kernels.sweep import BLOCK
 
 
 def flop_counter() -> FlopCounterMode:

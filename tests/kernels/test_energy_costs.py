@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from quadric.kernels import reconstruction_energy, reference_energy, sample_energies
-from quadric.kernels.blocked import BLOCK
+from quadric.kernels.sweep import BLOCK
 from tests.kernels.problems import problem
 
 

@@ -35,7 +35,7 @@ def dense(symmetric: bool, block: int | None) -> tuple[list[float], int]:
     exact = partial(reference_energy, symmetric=symmetric, weights=p.weights.double())
     energy = partial(reconstruction_energy, symmetric=symmetric, weights=p.weights, block=block)
     with (
-        mock.patch("quadric.kernels.blocked.backend", return_value=TRITON),
+        mock.patch("quadric.kernels.sweep.backend", return_value=TRITON),
         mock.patch.object(fused, "fused_energy", wraps=fused.fused_energy) as kernel,
     ):
         found = value_and_gradients(energy, p.arguments)

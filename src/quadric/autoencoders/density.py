@@ -16,22 +16,24 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from quadric.kernels.pieces import cached_rows
 from quadric.ranks import ALONE, Ranks
-
-CACHED = 2**19
-"""Numbers at a time that stay in a processor's caches."""
 
 
 def hoyer_density(
-    latents: Float[Tensor, "rows latents"], ranks: Ranks = ALONE
+    latents: Float[Tensor, "rows latents"],
+    ranks: Ranks = ALONE,
+    *,
+    scale: Float[Tensor, "rows 1"] | None = None,
 ) -> Float[Tensor, " latents"]:
     """The density of every column; a column of zeros and a single row have density 0.
 
     Gradients flow to every entry except through columns that are zero. Several ``ranks`` give as
-    many rows each, and the columns go through all of them.
+    many rows each, and the columns go through all of them. With a ``scale`` above zero the columns
+    are those of scale·latents, which are never stored.
     """
-    total, length = _Norms.apply(latents)  # type: ignore[no-untyped-call]
-    return _over_ranks(total, length, len(latents), ranks)
+    sizes, squares = _Sums.apply(latents, scale)  # type: ignore[no-untyped-call]
+    return density_of_sums(sizes, squares, len(latents), ranks)
 
 
 def sparse_hoyer_density(
@@ -46,60 +48,62 @@ def sparse_hoyer_density(
     """
     kept = indices.flatten().clamp_min(0)
     values = torch.where(indices >= 0, latents, 0).flatten()
-    total = values.new_zeros(n).index_add_(0, kept, values.abs())
-    square = values.new_zeros(n).index_add_(0, kept, values.square())
-    return _over_ranks(total, square.sqrt(), len(latents), ranks)
+    sizes = values.new_zeros(n).index_add_(0, kept, values.abs())
+    squares = values.new_zeros(n).index_add_(0, kept, values.square())
+    return density_of_sums(sizes, squares, len(latents), ranks)
 
 
-def _norms(latents: Float[Tensor, "rows latents"]) -> tuple[Tensor, Tensor]:
-    if latents.device.type != "cpu":
-        one, two = (torch.linalg.vector_norm(latents, ord=order, dim=0) for order in (1, 2))
-        return one, two
-    # A processor takes much longer for norms along columns than for sums of rows that
-    # stay in its caches.
-    rows = max(1, CACHED // latents.shape[1])
-    total, square = latents.new_zeros(2, latents.shape[1])
-    scratch = latents.new_empty(min(rows, len(latents)), latents.shape[1])
-    for piece in torch.split(latents, rows):
-        room = scratch[: len(piece)]
-        total += torch.abs(piece, out=room).sum(0)
-        square += torch.mul(piece, piece, out=room).sum(0)
-    return total, square.sqrt_()
+def density_of_sums(
+    sizes: Float[Tensor, " latents"],
+    squares: Float[Tensor, " latents"],
+    rows: int,
+    ranks: Ranks = ALONE,
+) -> Float[Tensor, " latents"]:
+    """The density of columns with these Σ|z| and Σz² over ``rows`` rows of every rank."""
+    if ranks.world > 1:
+        sizes, squares = (ranks.mean(each) * ranks.world for each in (sizes, squares))
+        rows *= ranks.world
+    if rows < 2:
+        return torch.zeros_like(sizes)
+    silent = squares == 0
+    density = (sizes / torch.where(silent, 1.0, squares).sqrt() - 1) / (rows**0.5 - 1)
+    return torch.where(silent, 0.0, density)
 
 
-class _Norms(torch.autograd.Function):
-    """‖z_:j‖₁ and ‖z_:j‖₂, whose gradients together are one pass, a_j sign z_ij + b_j z_ij.
+class _Sums(torch.autograd.Function):
+    """Σ|s⊙z_:j| and Σ(s⊙z_:j)², whose gradients together are s_i (a_j sign z_ij + 2b_j s_i z_ij).
 
-    Autograd would make both apart and add them: three arrays of the latents' size.
+    Autograd would make both apart and add them: five arrays of the latents' size.
     """
 
     @staticmethod
-    def forward(ctx: Any, latents: Tensor) -> tuple[Tensor, Tensor]:
-        total, length = _norms(latents)
-        ctx.save_for_backward(latents, length)
-        return total, length
+    def forward(ctx: Any, latents: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor]:
+        sizes, squares = latents.new_zeros(2, latents.shape[1])
+        for some in cached_rows(latents):
+            room = latents[some].abs()
+            if scale is not None:
+                room.mul_(scale[some])
+            sizes += room.sum(0)
+            squares += room.square_().sum(0)
+        ctx.save_for_backward(latents, scale)
+        return sizes, squares
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, to_total: Tensor, to_length: Tensor) -> Tensor:
-        latents, length = ctx.saved_tensors
-        # A column of zeros gets no gradient; its sign is zero too.
-        slope = torch.where(length == 0, 0.0, to_length / torch.where(length == 0, 1.0, length))
-        gradient: Tensor = latents.sign().mul_(to_total).addcmul_(latents, slope)
-        return gradient
-
-
-def _over_ranks(total: Tensor, length: Tensor, rows: int, ranks: Ranks) -> Tensor:
-    if ranks.world > 1:
-        total = ranks.mean(total) * ranks.world
-        square = ranks.mean(length.square()) * ranks.world
-        length = torch.where(square > 0, square, 1.0).sqrt() * (square > 0)
-    return _density(total, length, rows * ranks.world)
-
-
-def _density(total: Tensor, length: Tensor, rows: int) -> Tensor:
-    if rows < 2:
-        return torch.zeros_like(total)
-    silent = length == 0
-    density = (total / torch.where(silent, 1.0, length) - 1) / (rows**0.5 - 1)
-    return torch.where(silent, 0.0, density)
+    def backward(
+        ctx: Any, to_sizes: Tensor, to_squares: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        latents, scale = ctx.saved_tensors
+        gradient = torch.empty_like(latents)
+        to_scale = torch.empty_like(scale) if ctx.needs_input_grad[1] else None
+        for some in cached_rows(latents):
+            piece, part = latents[some], gradient[some]
+            torch.sign(piece, out=part).mul_(to_sizes)
+            if scale is None:
+                part.addcmul_(piece, 2 * to_squares)
+                continue
+            part.addcmul_(piece * scale[some], 2 * to_squares)
+            if to_scale is not None:
+                to_scale[some] = (part * piece).sum(1, keepdim=True)
+            part.mul_(scale[some])
+        return gradient, to_scale

@@ -28,19 +28,14 @@ from quadric.autoencoders import files
 from quadric.autoencoders.config import AutoencoderConfig, Metadata
 from quadric.autoencoders.density import hoyer_density, sparse_hoyer_density
 from quadric.autoencoders.initial import gaussian_rows, mixing_of
-from quadric.autoencoders.loss import Loss, warmed_up
+from quadric.autoencoders.loss import Loss
 from quadric.autoencoders.mixing import Blocks, Dense
-from quadric.autoencoders.ordering import prefix_density_weights, prefix_weights
+from quadric.autoencoders.objective import dense_loss
 from quadric.autoencoders.sparsity import Active, TopK
 from quadric.autoencoders.transform import InputTransform, Transformed
 from quadric.errors import QuadricError
 from quadric.forms import BilinearTensor, lift
-from quadric.kernels import (
-    latent_products,
-    reconstruction_energy,
-    sample_energies,
-    sparse_squared_errors,
-)
+from quadric.kernels import sample_energies, sparse_squared_errors
 from quadric.ranks import ALONE, Ranks
 
 ROWS_AT_ONCE = 4096
@@ -202,42 +197,29 @@ class BilinearAutoencoder(nn.Module):
         lifted = self._rows(x)
         # At length 1 every vector has ‖x‖⁴ = 1, which makes each term relative without a division.
         unit, size = _unit(lifted)
+        # Density ignores the scale of a latent, but not one that differs from row to row.
+        scale = size if self.config.norm != "unit" else torch.ones_like(size)
         if self.topk is not None:
             return self.topk.loss(
                 unit,
-                size if self.config.norm != "unit" else torch.ones_like(size),
+                scale,
                 self.left,
                 self.right,
                 symmetric=self.config.symmetric,
                 product_dtype=product_dtype,
                 ranks=ranks,
             )
-        products = latent_products(unit, self.left, self.right, product_dtype=product_dtype)
-        latents = self.mixing.latents(products)
-        coefficients = self.mixing.coefficients(latents)
-        weights = None
-        if self.config.ordered:
-            weights = prefix_weights(self.config.factors).to(products)
-            cross = (coefficients * products).sum(0) @ weights
-        else:
-            cross = torch.dot(coefficients.reshape(-1), products.reshape(-1))
-        energy = reconstruction_energy(
-            coefficients,
+        return dense_loss(
+            unit,
+            scale,
             self.left,
             self.right,
-            symmetric=self.config.symmetric,
-            weights=weights,
+            self.mixing,
+            self.config,
+            step,
             product_dtype=product_dtype,
-            group=ranks.sharing,
+            ranks=ranks,
         )
-        error = 1 + (energy - 2 * cross) / len(lifted)
-        # Density ignores the scale of a latent, but not one that differs from row to row.
-        density = hoyer_density(latents if self.config.norm == "unit" else latents * size, ranks)
-        if self.config.ordered:
-            density = density * (self.d_sae * prefix_density_weights(self.d_sae).to(density))
-        density = density.mean()
-        weight = self.config.penalty * warmed_up(step, self.config.density_warmup)
-        return Loss(error + weight * density, error, density, weight)
 
     @torch.no_grad()
     def density(self, x: Float[Tensor, "rows d_in"]) -> Float[Tensor, ""]:

@@ -9,3 +9,5 @@ from .selection import Strongest as Strongest
 from .selection import strongest_products as strongest_products
 from .sparse import sparse_squared_error as sparse_squared_error
 from .sparse import sparse_squared_errors as sparse_squared_errors
+from .sums import ProductSums as ProductSums
+from .sums import product_sums as product_sums

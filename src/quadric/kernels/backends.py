@@ -1,7 +1,7 @@
 """Which kernels a device runs, Triton's or PyTorch's own, and why.
 
 Triton's are in :mod:`quadric.kernels.fused_energy` and :mod:`quadric.kernels.fused_sparse`; they
-return what :mod:`quadric.kernels.blocked` and :mod:`quadric.kernels.sparse` return.
+return what :mod:`quadric.kernels.sweep` and :mod:`quadric.kernels.sparse` return.
 """
 
 from __future__ import annotations

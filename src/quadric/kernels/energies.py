@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quadric.kernels.blocked import BLOCK
 from quadric.kernels.coefficients import diagonal_weights
+from quadric.kernels.sweep import BLOCK
 from quadric.kernels.tiles import block_size, check_inputs, row_blocks, tiles_class
 
 

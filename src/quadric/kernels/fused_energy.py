@@ -1,6 +1,6 @@
 """Reconstruction energy on a GPU: small Grams that never reach memory.
 
-The same sums as in :mod:`quadric.kernels.blocked`, over panels instead of square tiles: a block I
+The same sums as in :mod:`quadric.kernels.sweep`, over panels instead of square tiles: a block I
 of rows meets all columns J ≤ I, some thousands at a time. For one panel
 
 - cuBLAS multiplies C = G_IᵀG_J,

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quadric.errors import QuadricError
+from quadric.kernels.pieces import cached_rows
 
 
 def latent_products(
@@ -49,7 +50,10 @@ class _Products(torch.autograd.Function):
         read_left, read_right = (rows @ factor.T for factor in factors)
         # The factors are converted again for a gradient to x, which training does not ask for.
         ctx.save_for_backward(x, left, right, rows, read_left, read_right)
-        return left.new_empty(read_left.shape).copy_(read_left).mul_(read_right)
+        products = left.new_empty(read_left.shape)
+        for some in cached_rows(products):
+            products[some].copy_(read_left[some]).mul_(read_right[some])
+        return products
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
@@ -60,7 +64,8 @@ class _Products(torch.autograd.Function):
         to_x = None
         scratch = torch.empty_like(read_left)
         for side, (factor, other) in enumerate(((left, read_right), (right, read_left))):
-            torch.mul(upstream, other, out=scratch)
+            for some in cached_rows(scratch):
+                torch.mul(upstream[some], other[some], out=scratch[some])
             if ctx.needs_input_grad[1 + side]:
                 gradients[side] = (scratch.T @ rows).to(factor.dtype)
             if ctx.needs_input_grad[0]:

@@ -15,22 +15,32 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quadric.errors import QuadricError
+from quadric.kernels.pieces import cached_rows
 
 
 def check_inputs(g: Tensor, left: Tensor, right: Tensor, weights: Tensor | None) -> None:
     """Refuse coefficients, factors and weights whose shapes, types or devices disagree."""
+    check_factors(left, right, g=g, weights=weights)
+    if g.ndim != 2 or g.shape[1] != len(left):
+        raise QuadricError(f"g has shape {tuple(g.shape)}, expected (samples, {len(left)})")
+
+
+def check_factors(left: Tensor, right: Tensor, **others: Tensor | None) -> None:
+    """Refuse factors whose shapes disagree, and whatever differs from them in type or device.
+
+    ``weights`` among the others are one for each atom.
+    """
     if left.ndim != 2 or left.shape != right.shape:
         shapes = f"{tuple(left.shape)} and {tuple(right.shape)}"
         raise QuadricError(f"left and right have shapes {shapes}, expected the same (n, d)")
     if len(left) == 0:
         raise QuadricError("left and right have no rows, expected at least one atom")
-    if g.ndim != 2 or g.shape[1] != len(left):
-        raise QuadricError(f"g has shape {tuple(g.shape)}, expected (samples, {len(left)})")
+    weights = others.get("weights")
     if weights is not None and weights.shape != left.shape[:1]:
         raise QuadricError(f"weights has shape {tuple(weights.shape)}, expected ({len(left)},)")
     if not left.dtype.is_floating_point:
         raise QuadricError(f"left is {left.dtype}, expected a floating-point type")
-    for name, tensor in (("g", g), ("right", right), ("weights", weights)):
+    for name, tensor in ({"right": right} | others).items():
         if tensor is not None and (tensor.dtype, tensor.device) != (left.dtype, left.device):
             raise QuadricError(
                 f"{name} is {tensor.dtype} on {tensor.device} but left is {left.dtype} on "
@@ -79,7 +89,8 @@ def add_product(total: Tensor, a: Tensor, b: Tensor, scratch: Scratch) -> None:
     else:
         partial = scratch.view(*total.shape)
         torch.mm(a, b, out=partial)
-        total.add_(partial)
+        for some in cached_rows(total):
+            total[some].add_(partial[some])
 
 
 class GramTiles(ABC):
