@@ -15,8 +15,9 @@ Muon's d×d products, 40d² where S > 1; between copies the parts' gradients sum
 Dense: the coefficients gathered in bfloat16, their gradient reduced in float32, 6(NS/W)n(S−1)/S.
 
 Memory. Both: factors, momentum and gradients 24nd/S; during a step the whole factors, a bfloat16
-stack of them and their whole gradients, (8 + 6 + 8)nd. Dense: latents and coefficients with their
-gradients 16(N/W)n, and those of the whole copy 6(NS/W)n. Topk: a block of latents, 12(N/W)·4,096.
+stack of them and their whole gradients, (8 + 6 + 8)nd. Dense, bfloat16 but for gradients: two reads
+4(N/W)n, and products with their gradient 6(NS/W)n, 6(N/W)n more for a rank's own where S > 1. Topk: a
+block of latents, 12(N/W)·4,096.
 
 Assumed: see ASSUMED. Nothing overlaps, so a step takes the sum of its times: an upper bound for a
 well-overlapped engine. What is left out: reading the batch, the language model, kernel launches.
@@ -81,7 +82,8 @@ def _costs(
     within += 40 * d**2 * (shards > 1)
     across = 16 * n * d / shards * (copies - 1) / copies
     held = 24 * n * d / shards + 22 * n * d
-    held += 16 * own * n + 6 * group * n if dense else 12 * own * 4096
+    rows_held = 4 * own + 6 * group + 6 * own * (shards > 1)
+    held += rows_held * n if dense else 12 * own * 4096
     machine = ASSUMED["ranks of a machine"]
     near, far = (
         ASSUMED[f"link {link}, byte/s"] for link in ("within a machine", "between machines")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import threading
 import time
@@ -18,24 +17,18 @@ from torch import Tensor
 
 from quadric import QuadricError
 from quadric.activations import prefetch
-from quadric.activations.chunks import ActivationStream
-from quadric.activations.harvest import HarvestConfig, Source
+from quadric.activations.harvest import HarvestConfig
 from quadric.activations.loader import BatchSource, ShuffledRows
 from quadric.activations.prefetch import Prefetched, check_wanted
 from quadric.activations.rows import MemoryRows
-from quadric.activations.stream import StreamSource
-from tests.activations.tiny import save_tiny
-
-CPU = torch.device("cpu")
-WIDTH, CONTEXT = 3, 7
-PATIENCE = 30.0
-"""Seconds after which a test gives up on an event that should have come."""
-
-
-def shuffled(batch_size: int = 11) -> ShuffledRows:
-    generator = torch.Generator().manual_seed(0)
-    rows = MemoryRows(torch.randn(40, CONTEXT, WIDTH, generator=generator))
-    return ShuffledRows(rows, batch_size=batch_size, seed=5)
+from tests.activations.fetching import (
+    CPU,
+    PATIENCE,
+    shuffled,
+    streamed,
+    text_and_model,
+    threads,
+)
 
 
 class Scripted:
@@ -88,10 +81,6 @@ def until(met: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "quadric-prefetch"]
-
-
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Any:
     yield
@@ -100,23 +89,7 @@ def _no_thread_is_left() -> Any:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> HarvestConfig:
-    folder = save_tiny(tmp_path_factory.mktemp("tiny") / "llama")
-    letters = "".join(chr(i) for i in range(33, 123))
-    (folder / "text.txt").write_text("".join(random.Random(0).choices(letters, k=53 * CONTEXT)))
-    return HarvestConfig(
-        model=str(folder),
-        dataset=str(folder / "text.txt"),
-        hook="blocks.1.hook_resid_pre",
-        context_size=CONTEXT,
-        batch_contexts=4,
-        dtype="float32",
-        device="cpu",
-    )
-
-
-def streamed(config: HarvestConfig, batch_size: int) -> StreamSource:
-    stream = ActivationStream(config, contexts_per_chunk=12)
-    return StreamSource(stream, batch_size=batch_size, seed=1)
+    return text_and_model(tmp_path_factory.mktemp("tiny"))
 
 
 @given(
@@ -233,20 +206,6 @@ def test_an_error_comes_with_its_batch_and_the_position_stays() -> None:
         assert [fetched.next_batch().item() for _ in range(2)] == [2, 3]
 
 
-def test_sources_of_quadric_report_their_errors_through_it(config: HarvestConfig) -> None:
-    source = streamed(config, 5)
-    with Prefetched(source, CPU, batches=1) as fetched:
-        fetched.load_state_dict({**source.state_dict(), "offset": 10_000})
-        with pytest.raises(QuadricError, match=r"row 10000 of chunk 0, which has"):
-            fetched.next_batch()
-    rows = shuffled()
-    with Prefetched(rows, CPU, batches=1) as fetched:
-        rows.batch_size = 10_000
-        assert fetched.batch_size == 10_000
-        with pytest.raises(QuadricError, match="batch_size is 10000, but only"):
-            fetched.next_batch()
-
-
 @pytest.mark.parametrize("error", [Odd, KeyboardInterrupt])
 def test_the_thread_ends_with_the_block_also_by_an_error(error: type[BaseException]) -> None:
     begun = threading.Event()
@@ -342,68 +301,6 @@ def test_looking_at_the_data_waits_for_the_batch_in_the_making() -> None:
             assert fetched.next_batch().item() == number
             assert fetched.held_out(2).tolist() == [[-1.0]] * 2
             assert fetched.sample(1).tolist() == [[-2.0]]
-
-
-def test_the_model_runs_on_the_next_chunk_while_one_is_used(
-    config: HarvestConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every batch of chunk 0 is given out while the model is held up in chunk 1."""
-    held, proceed = threading.Event(), threading.Event()
-    forward = Source.activations
-    contexts: list[int] = []
-
-    def activations(self: Source, ids: Tensor) -> Any:
-        contexts.append(len(ids))
-        if sum(contexts) > 2 * 12:  # the held-out chunk and chunk 0
-            held.set()
-            assert proceed.wait(PATIENCE)
-        return forward(self, ids)
-
-    plain = streamed(config, 12)
-    wanted = [plain.next_batch() for _ in range(13)]
-    source = streamed(config, 12)
-    contexts.clear()
-    contexts.append(12)
-    monkeypatch.setattr(Source, "activations", activations)
-    assert source.ahead == 7  # 84 rows, of which 72 are kept
-    with Prefetched(source, CPU, batches=13) as fetched:
-        assert torch.equal(fetched.next_batch(), wanted[0])
-        assert held.wait(PATIENCE)
-        for batch in wanted[1:6]:
-            assert torch.equal(fetched.next_batch(), batch)
-        assert sum(contexts) == 2 * 12 + 4
-        proceed.set()
-        for batch in wanted[6:]:
-            assert torch.equal(fetched.next_batch(), batch)
-
-
-def test_a_stream_is_left_between_two_forward_passes(
-    config: HarvestConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun, proceed = threading.Event(), threading.Event()
-    forward = Source.activations
-    passes: list[int] = []
-
-    def activations(self: Source, ids: Tensor) -> Any:
-        passes.append(len(ids))
-        if len(passes) == 4:  # the first of chunk 1
-            begun.set()
-            assert proceed.wait(PATIENCE)
-        return forward(self, ids)
-
-    source = streamed(config, 12)
-    monkeypatch.setattr(Source, "activations", activations)
-    with Prefetched(source, CPU, batches=20) as fetched:
-        first = fetched.next_batch()
-        assert begun.wait(PATIENCE)
-        threading.Timer(0.05, proceed.set).start()
-    assert len(passes) == 4  # of the three that chunk 1 takes, one ran
-    # The source can be used on, from where the trainer stood.
-    source.load_state_dict(fetched.state_dict())
-    plain = streamed(config, 12)
-    assert torch.equal(first, plain.next_batch())
-    for _ in range(8):
-        assert torch.equal(source.next_batch(), plain.next_batch())
 
 
 def test_numbers_out_of_range() -> None:
