@@ -16,7 +16,7 @@ Dense: the coefficients gathered in bfloat16, their gradient reduced in float32,
 
 Memory. Both: factors, momentum and gradients 24nd/S; during a step the whole factors, a bfloat16
 stack of them and their whole gradients, (8 + 6 + 8)nd. Dense, bfloat16 but for gradients: two reads
-4(N/W)n, and products with their gradient 6(NS/W)n, 6(N/W)n more for a rank's own where S > 1. Topk: a
+4(N/W)n, and products with their gradient 6(NS/W)n, where S > 1 6(N/W)n more for own ones. Topk: a
 block of latents, 12(N/W)·4,096.
 
 Assumed: see ASSUMED. Nothing overlaps, so a step takes the sum of its times: an upper bound for a
