@@ -26,7 +26,7 @@ demo: web
 test: web
 	$(BIN)/python web/build.py test
 	scripts/install_chromium.sh $(BIN)/python
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup --durations 25
 
 lint: $(READY)
 	$(BIN)/ruff check .
