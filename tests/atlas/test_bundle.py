@@ -14,7 +14,6 @@ from quadric.atlas.bundle import bundle_folder
 
 WEB = Path(__file__).parents[2] / "web"
 LARGEST = 200 * 1024
-pytestmark = pytest.mark.xdist_group("bundle")
 
 
 @pytest.fixture(scope="module")

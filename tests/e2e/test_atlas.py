@@ -19,7 +19,7 @@ from quadric.runs.inspect import tokenizer_of
 from tests.atlas.serving import Client
 from tests.e2e.conftest import Answer
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("atlas")]
+pytestmark = pytest.mark.e2e
 TEXT = "The meeting is on Monday"
 
 

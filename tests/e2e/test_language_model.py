@@ -43,7 +43,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return out, demo(out, tokens=40_000, steps=30)
 
 
-@pytest.mark.xdist_group("demo")
 def test_demo_leaves_everything_it_promises(finished: tuple[Path, dict[str, object]]) -> None:
     out, metrics = finished
     assert json.loads((out / "metrics.json").read_text()) == metrics
@@ -75,7 +74,6 @@ def test_demo_leaves_everything_it_promises(finished: tuple[Path, dict[str, obje
         assert (out / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.xdist_group("demo")
 def test_demo_ends_with_an_atlas(finished: tuple[Path, dict[str, Any]]) -> None:
     out, metrics = finished
     assert validate(out / "atlas").problems == []
@@ -99,7 +97,6 @@ def test_demo_ends_with_an_atlas(finished: tuple[Path, dict[str, Any]]) -> None:
     assert "quadric atlas serve" in to_open(metrics, out)
 
 
-@pytest.mark.xdist_group("demo")
 def test_demo_latents_are_those_of_the_weights(finished: tuple[Path, dict[str, object]]) -> None:
     out, _ = finished
     rows = pyarrow.parquet.read_table(out / "latents.parquet").to_pylist()
@@ -116,7 +113,6 @@ def test_demo_latents_are_those_of_the_weights(finished: tuple[Path, dict[str, o
         assert strengths == sorted(strengths, reverse=True) and strengths[0] > 0
 
 
-@pytest.mark.xdist_group("demo")
 def test_demo_latents_have_labels_and_windows(finished: tuple[Path, dict[str, object]]) -> None:
     out, _ = finished
     rows = pyarrow.parquet.read_table(out / "latents.parquet").to_pylist()
@@ -149,7 +145,6 @@ def test_demo_latents_have_labels_and_windows(finished: tuple[Path, dict[str, ob
     assert "".join(response["tokens"][:place]) == response["before"]
 
 
-@pytest.mark.xdist_group("demo")
 def test_steering_the_language_model(
     quadric: Callable[..., object], finished: tuple[Path, dict[str, object]], tmp_path: Path
 ) -> None:
@@ -182,7 +177,6 @@ def test_steering_the_language_model(
     refused(quadric("steer", tmp_path, "--latent", 0, "--text", "x"), "which language model")
 
 
-@pytest.mark.xdist_group("demo")
 def test_demo_manifolds_are_ranked_labelled_and_hold_the_calendar(
     finished: tuple[Path, dict[str, object]], quadric: Callable[..., object]
 ) -> None:
@@ -218,7 +212,6 @@ def test_demo_manifolds_are_ranked_labelled_and_hold_the_calendar(
     (out / "hidden").rename(out / "manifolds.json")
 
 
-@pytest.mark.xdist_group("demo")
 def test_report_opens_from_disk_and_escapes_tokens(
     finished: tuple[Path, dict[str, object]],
 ) -> None:
