@@ -7,8 +7,8 @@ energy's gradient, to which the other gradients are added on its way back to the
 
     ∂/∂L = (∂z ⊙ xRᵀ)ᵀ x,        ∂/∂R = (∂z ⊙ xLᵀ)ᵀ x,        ∂/∂x = (∂z ⊙ xRᵀ)L + (∂z ⊙ xLᵀ)R.
 
-Composed of smaller functions, autograd keeps five to seven such arrays and goes over them as often,
-which costs a processor a fourth of the step at 8,192 latents (benchmarks/loop.py).
+Composed of smaller functions, autograd would keep further such arrays and go over each of them
+several times.
 """
 
 from __future__ import annotations
