@@ -5,9 +5,10 @@
 
 One step is the energy with its gradients to g, left and right. The peers, both unsymmetrised, are
 plain autograd and the published tiling (4 row tiles, one einsum for each of the 10 pairs, weight 2
-off the diagonal, then autograd). All steps of one n are timed in turn, round after round, next to
-the machine's own matrix products, so that a busy machine disturbs them alike. Other work on the
-machine only ever adds time, so rates and ratios compare the best rounds; the medians stand beside.
+off the diagonal, then autograd). All steps of one n are timed in turn, round after round, each
+between two of the machine's own matrix products, so that a busy machine disturbs them alike. The
+share of these products' rate and the ratio to the tiling are each round's own, and of these the
+median.
 """
 
 from __future__ import annotations
@@ -209,34 +210,42 @@ def measure(
     exact = {kind: exact_gradients(kind, inputs) for kind in (False, True)}
     errors: dict[str, float] = {}
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    rates: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
+    rates: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(repeats):
-        for dtype, found in rates.items():
-            found.append(matmul_rate(dtype, n, samples))
         for name in names:
             gc.collect()
+            rate = partial(matmul_rate, CASES[name].dtype, n, samples)
+            before = rate()
             seconds[name].append(step(CASES[name].energy, inputs))
+            rates[name].append((before + rate()) / 2)
             errors.setdefault(name, gradient_error(inputs, exact[CASES[name].symmetric]))
-    rate = {dtype: max(found) for dtype, found in rates.items()}
     rows = []
     for name in names:
-        case, best = CASES[name], min(seconds[name])
-        flops = case.flops(n, samples, d) / best
+        case, own = CASES[name], seconds[name]
+        flops = case.flops(n, samples, d)
+        shares = [flops / taken / rate for taken, rate in zip(own, rates[name], strict=True)]
+        speedups = [tiling / taken for tiling, taken in zip(seconds[TILING], own, strict=True)]
+        median = statistics.median(own)
         rows.append(
             Row(
                 name,
                 n,
-                best=best,
-                median=statistics.median(seconds[name]),
-                gigaflops=flops / 1e9,
-                matmul_share=flops / rate[case.dtype],
-                speedup=min(seconds[TILING]) / best,
+                best=min(own),
+                median=median,
+                gigaflops=flops / median / 1e9,
+                matmul_share=statistics.median(shares),
+                speedup=statistics.median(speedups),
                 extra_bytes=memories[name][0],
                 largest_bytes=memories[name][1],
                 gradient_error=errors[name],
             )
         )
-    return rows, rate
+    return rows, {
+        dtype: statistics.median(
+            rate for name in names if CASES[name].dtype == dtype for rate in rates[name]
+        )
+        for dtype in (torch.float32, torch.bfloat16)
+    }
 
 
 def table(rows: list[Row], rates: dict[torch.dtype, float], samples: int, d: int) -> Table:

@@ -35,7 +35,7 @@ def kernel(results: Mapping[str, Any]) -> Figure:
             "ls": "--" if "symmetric" in name else "-",
             "marker": marker, "ms": 5, "lw": 1.3, "label": name,
         }  # fmt: skip
-        times.plot(n, [row["best"] * 1e3 for row in rows], **look)
+        times.plot(n, [row["median"] * 1e3 for row in rows], **look)
         shares.plot(n, [100 * row["matmul_share"] for row in rows], **look)
     for panel, text in ((times, "ms for one step"), (shares, "% of the matrix-product rate")):
         panel.set_xscale("log")
