@@ -34,6 +34,9 @@ from quadric.kernels import fastest_product_dtype
 from quadric.storage import write_json
 from quadric.training import TrainingConfig, log, train
 
+PARTS = ("kernel", "loss", "updating", "rest")
+"""What a step is divided into; they add up to it."""
+
 
 @dataclass(frozen=True)
 class Shares:
@@ -154,12 +157,10 @@ def table(rows: list[Shares], samples: int, d: int) -> Table:
         title=f"{samples} rows a step, d = {d}, {torch.get_num_threads()} threads, products in "
         f"{str(fastest_product_dtype()).removeprefix('torch.')}"
     )
-    for heading in (
-        "variant", "n", "optimiser", "step", "kernel", "energy", "loss", "updating", "rest",
-    ):  # fmt: skip
+    for heading in ("variant", "n", "optimiser", "step", *PARTS, "(energy)"):
         result.add_column(heading, justify="right" if heading != "variant" else "left")
     for row in rows:
-        parts = (row.kernel, row.energy, row.loss, row.updating, row.rest)
+        parts = (getattr(row, name) for name in (*PARTS, "energy"))
         result.add_row(
             row.variant,
             f"{row.n:,}",
@@ -190,7 +191,8 @@ def main() -> None:
     Console(width=120).print(table(rows, options.samples, options.d))
     if options.json:
         found = [{**asdict(row), "rest": row.rest} for row in rows]
-        write_json(options.json, {"samples": options.samples, "d": options.d, "rows": found})
+        shape = {"samples": options.samples, "d": options.d, "parts": PARTS}
+        write_json(options.json, {**shape, "rows": found})
 
 
 if __name__ == "__main__":

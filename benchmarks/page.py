@@ -96,7 +96,8 @@ def kernel(results: Mapping[str, Any]) -> Iterator[Part]:
     """Time, rate and memory of the dense energy."""
     caption = (
         f"The dense energy with its gradients, {results['samples']:,} samples of width "
-        f"{results['d']}; best of {results['repeats']} rounds. Flops as each way takes them."
+        f"{results['d']}; rates and ratios are medians of {results['repeats']} rounds. Flops as "
+        "each way takes them."
     )
     headings = ["", "n", "best, ms", "median, ms", "GFLOP/s", "of matmul rate", "vs tiling"]
     rows = [
@@ -198,20 +199,22 @@ def scaling(results: Mapping[str, Any]) -> Iterator[Part]:
 def loop(results: Mapping[str, Any]) -> Iterator[Part]:
     """Where a training run's time goes."""
     caption = (
-        f"A step of training on {results['samples']:,} rows of width {results['d']}: the kernel, "
-        "reading the latents, the optimiser's update, and the rest."
+        f"A step of training on {results['samples']:,} rows of width {results['d']}: the kernel "
+        "with its gradients, the rest of the loss, the optimiser's update, and all else. The "
+        "energy over pairs of atoms is a part of the kernel."
     )
-    parts = ("kernel", "reading", "updating")
+    parts = results["parts"]
     rows = [
         [
             f"{row['variant']}, {row['optimizer']}",
             f"{row['n']:,}",
             f"{row['step'] * 1e3:,.0f}",
-            *(f"{row[part] / row['step']:.1%}" for part in parts),
+            *(f"{row[part] / row['step']:.1%}" for part in (*parts, "energy")),
         ]
         for row in results["rows"]
     ]
-    yield Part(caption, ["", "n", "step, ms", *parts], rows, svg(plots.loop(results)))
+    headings = ["", "n", "step, ms", *parts, "energy"]
+    yield Part(caption, headings, rows, svg(plots.loop(results)))
 
 
 def end_to_end(results: Mapping[str, Any]) -> Iterator[Part]:

@@ -132,12 +132,11 @@ def loop(results: Mapping[str, Any]) -> Figure:
     panel = figure.subplots()
     names = [f"{row['variant']}, n = {row['n']:,}, {row['optimizer']}" for row in rows]
     starts = [0.0] * len(rows)
-    for part, colour in (("kernel", POSITIVE), ("reading", NEGATIVE), ("updating", GREY)):
-        shares = [100 * row[part] / row["step"] for row in rows]
+    colours = (POSITIVE, NEGATIVE, GREY, "#cccccc")
+    for part, colour in zip(results["parts"], colours, strict=True):
+        shares = [max(0.0, 100 * row[part] / row["step"]) for row in rows]
         panel.barh(names, shares, left=starts, color=colour, height=0.7, label=part)
         starts = [start + share for start, share in zip(starts, shares, strict=True)]
-    rest = [max(0.0, 100 - start) for start in starts]
-    panel.barh(names, rest, left=starts, color="#cccccc", height=0.7, label="rest")
     panel.set_xlim(0, 100)
     panel.set_xlabel("% of a step")
     panel.tick_params(labelsize=8)
